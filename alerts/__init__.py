@@ -1,0 +1,1 @@
+"""When a person should hear of an account: the alert policy and what an alert says. Pure."""

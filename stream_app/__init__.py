@@ -1,0 +1,1 @@
+"""The running service: Kafka in, account state, scores and alerts out."""
