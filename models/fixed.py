@@ -1,0 +1,45 @@
+"""Fixed point: values and points are integers in ten-thousandths, so that sums and recomputations are exact."""
+
+from decimal import Decimal
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+SCALE = 10_000
+"""Ten-thousandths in one."""
+
+FULL = 100 * SCALE
+"""One hundred points: the best score."""
+
+Ints = NDArray[np.int64]
+
+
+def to_fixed(value: Decimal) -> int:
+    """The value in ten-thousandths, halves away from zero."""
+    return int(half_up(int(value * SCALE * SCALE), SCALE))
+
+
+def half_up(numerator: int, denominator: int) -> int:
+    """The exact quotient rounded to the nearest integer, halves away from zero; the denominator is positive."""
+    sign = -1 if numerator < 0 else 1
+    return sign * ((2 * abs(numerator) + denominator) // (2 * denominator))
+
+
+def half_up_many(numerator: Ints, denominator: Ints | int) -> Ints:
+    """`half_up` of arrays; the denominators are positive, and twice a numerator fits 63 bits."""
+    rounded = (2 * np.abs(numerator) + denominator) // (2 * denominator)
+    return cast("Ints", np.where(numerator < 0, -rounded, rounded))
+
+
+def apportion(shares: Ints, weight: Ints, total: Ints) -> Ints:
+    """Split totals into integer parts that sum to them exactly, by the largest remainder.
+
+    `shares` is `(n, parts)`: the numerators of each part; `weight` is `(n,)`: their common denominator; `total` is `(n,)`: what the
+    parts must sum to, at least the sum of the floors and at most that sum plus the number of parts. Ties go to the part that is
+    named first.
+    """
+    parts, remainder = np.divmod(shares, weight[:, None])
+    missing = total - parts.sum(axis=1)
+    rank = np.argsort(np.argsort(-remainder, axis=1, kind="stable"), axis=1, kind="stable")
+    return cast("Ints", parts + (rank < missing[:, None]))

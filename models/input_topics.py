@@ -1,0 +1,11 @@
+"""The input topics that an account's state is folded from, and the place of each in a row."""
+
+USAGE = "usage-events"
+TICKETS = "ticket-events"
+PAYMENTS = "payment-events"
+ACCOUNTS = "account-events"
+
+INPUT_TOPICS: tuple[str, ...] = (USAGE, TICKETS, PAYMENTS, ACCOUNTS)
+"""The order is the stored one: add at the end, never reorder."""
+
+TOPIC_INDEX: dict[str, int] = {name: index for index, name in enumerate(INPUT_TOPICS)}
