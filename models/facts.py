@@ -1,0 +1,96 @@
+"""What is known of an account itself (docs/state.md section 5): name, segment, owner, contracts; last write by `(time, id)`."""
+
+import msgspec
+
+from models import events
+from models.columns import Columns
+from models.parts import OBJECTS_MAX, Number, Write, write, write_number
+from models.times import parse_us
+
+TEXT_FACTS = ("name", "segment", "industry", "region", "plan", "parent_id", "owner", "created_at", "lifecycle_stage", "currency")
+NUMBER_FACTS = ("employees", "seats")
+
+
+class Facts(msgspec.Struct, array_like=True, gc=False):
+    """The facts part of an account: its members with their last writes, and when each contract's term ends (microseconds)."""
+
+    ids: list[int]
+    texts: dict[str, Write]
+    numbers: dict[str, Number]
+    contracts: dict[str, Number]
+
+    def text(self, name: str) -> str | None:
+        """The value of a text fact."""
+        found = self.texts.get(name)
+        return None if found is None else found.value
+
+    def number(self, name: str) -> int | None:
+        """The value of a number fact; `is_deleted` is 0 or 1."""
+        found = self.numbers.get(name)
+        return None if found is None else found.value
+
+    def renewal_at(self, as_of: int) -> int | None:
+        """When the next contract ends that has not ended at `as_of`; None when there is none."""
+        return min((c.value for c in self.contracts.values() if c.value >= as_of), default=None)
+
+
+def empty() -> Facts:
+    """An account of which nothing is known but its id."""
+    return Facts([], {}, {}, {})
+
+
+def fold(facts: Facts, event: object, at: int, newest: int) -> None:  # noqa: ARG001 - the signature that the parts share
+    """Take one account event into the facts; types that nothing is kept of yet change nothing."""
+    match event:
+        case events.AccountCreated() | events.AccountUpdated():
+            _members(facts, event, at)
+            if isinstance(event, events.AccountCreated):
+                _number(facts, "is_deleted", 0, at, event.id)
+        case events.AccountDeleted():
+            _number(facts, "is_deleted", 1, at, event.id)
+        case events.AccountOwnerChanged():
+            _text(facts, "owner", event.data.to, at, event.id)
+        case events.AccountStageChanged():
+            _text(facts, "lifecycle_stage", event.data.to, at, event.id)
+        case events.EntitlementChanged():
+            if event.data.seats is not None:
+                _number(facts, "seats", event.data.seats, at, event.id)
+        case events.ContractSigned() | events.RenewalDue():
+            _contract(facts, event, at)
+        case _:
+            pass
+
+
+def _members(facts: Facts, event: events.AccountCreated | events.AccountUpdated, at: int) -> None:
+    for name in TEXT_FACTS:
+        text = getattr(event.data, name)
+        if text is not None:
+            _text(facts, name, text, at, event.id)
+    for name in NUMBER_FACTS:
+        number = getattr(event.data, name)
+        if number is not None:
+            _number(facts, name, number, at, event.id)
+
+
+def _contract(facts: Facts, event: events.ContractSigned | events.RenewalDue, at: int) -> None:
+    if event.data.term_end is None:
+        return
+    known = facts.contracts
+    known[event.data.contract_id] = write_number(
+        known.get(event.data.contract_id), parse_us(event.data.term_end), at, event.id
+    )
+    if len(known) > OBJECTS_MAX:
+        del known[min(known, key=lambda name: (known[name].at, name))]
+
+
+def _text(facts: Facts, name: str, value: str, at: int, event_id: str) -> None:
+    facts.texts[name] = write(facts.texts.get(name), value, at, event_id)
+
+
+def _number(facts: Facts, name: str, value: int, at: int, event_id: str) -> None:
+    facts.numbers[name] = write_number(facts.numbers.get(name), value, at, event_id)
+
+
+def derive(columns: Columns, slot: int, facts: Facts) -> None:
+    """Put the figures that a score needs into the account's columns."""
+    columns.is_deleted[slot] = facts.number("is_deleted") == 1

@@ -1,0 +1,112 @@
+"""What the parts of an account have in common: last writes, known ids, and letting go of what is old.
+
+A part is the rare and varying side of an account's state (tickets, payments, facts). It is kept encoded (msgpack, arrays of members
+in the order of the struct, so members are only ever added at the end, with a default), decoded for the few events that touch it, and
+stored in a record of its own only when it changed.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from models.row import NEVER, RING_DAYS
+from models.times import DAY_US
+
+KNOWN_IDS = 256
+"""How many ids of applied events an account remembers for each topic other than usage."""
+
+KEEP_DAYS = 105
+"""Days that a finished object is kept after its newest event: the longest window, and the lateness twice over."""
+
+OBJECTS_MAX = 1000
+"""Objects of a kind that an account keeps at the most, so that no account's state grows without bound."""
+
+GRACE_US = 7 * DAY_US
+"""How much older than the newest event of its account and topic an event may be and still count."""
+
+BYTE_MAX = 255
+
+
+class Write(msgspec.Struct, array_like=True, gc=False):
+    """A value with the `(time, id)` of its last write."""
+
+    value: str
+    at: int
+    id: str
+
+
+class Number(msgspec.Struct, array_like=True, gc=False):
+    """An integer value with the `(time, id)` of its last write."""
+
+    value: int
+    at: int
+    id: str
+
+
+def wins(last: Write | Number | None, at: int, event_id: str) -> bool:
+    """Whether a write at `(at, event_id)` comes after the last one."""
+    return last is None or (at, event_id) > (last.at, last.id)
+
+
+def write(last: Write | None, value: str, at: int, event_id: str) -> Write:
+    """The later of two writes."""
+    return Write(value, at, event_id) if wins(last, at, event_id) else last  # type: ignore[return-value]
+
+
+def write_number(last: Number | None, value: int, at: int, event_id: str) -> Number:
+    """The later of two writes."""
+    return Number(value, at, event_id) if wins(last, at, event_id) else last  # type: ignore[return-value]
+
+
+def is_known(ids: list[int], identity: int) -> bool | None:
+    """Whether an event was applied before: True with the same content, None with other content, False when it is new."""
+    if identity in ids:
+        return True
+    who = identity >> 16
+    for known in ids:
+        if known >> 16 == who:
+            return None
+    return False
+
+
+def remember(ids: list[int], identity: int) -> None:
+    """Add an applied event to the known ones; the oldest goes when there are too many."""
+    ids.append(identity)
+    if len(ids) > KNOWN_IDS:
+        del ids[0]
+
+
+def let_go(ages: Iterable[tuple[int, str, bool]], newest: int) -> list[str]:
+    """The ids of the objects to drop, from `(newest time, id, is finished)` of each."""
+    horizon = newest - KEEP_DAYS * DAY_US
+    kept, dropped = [], []
+    for age in ages:
+        if age[2] and age[0] < horizon:
+            dropped.append(age[1])
+        else:
+            kept.append(age)
+    if len(kept) > OBJECTS_MAX:
+        kept.sort()
+        dropped += [name for _, name, _ in kept[: len(kept) - OBJECTS_MAX]]
+    return dropped
+
+
+def day_ring(times: list[int], newest: int) -> tuple[NDArray[np.uint8], int]:
+    """How many of the times fall on each day, at day modulo `RING_DAYS`, at most 255 a day; and the day of `newest`.
+
+    `newest` is at least the greatest of the times; days too old for a ring that ends there are left out.
+    """
+    ring = np.zeros(RING_DAYS, np.uint8)
+    last = newest // DAY_US
+    for time in times:
+        day = time // DAY_US
+        if day > last - RING_DAYS and ring[day % RING_DAYS] < BYTE_MAX:
+            ring[day % RING_DAYS] += 1
+    return ring, last
+
+
+def least(times: Iterable[int]) -> int:
+    """The least of some instants, NEVER when there is none."""
+    return min(times, default=NEVER)

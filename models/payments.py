@@ -1,0 +1,198 @@
+"""The subscriptions, invoices and charges of an account (docs/state.md section 4): last write by `(time, id)`, money in minor units."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from models import events
+from models.columns import Columns
+from models.parts import Number, Write, day_ring, least, let_go, wins, write
+from models.row import NEVER
+from models.times import parse_us
+
+UNPAID = frozenset({"issued", "payment_failed", "overdue"})
+
+
+class Amount(msgspec.Struct, array_like=True, gc=False):
+    """An amount of money with the `(time, id)` of its last write."""
+
+    amount_minor: int
+    currency: str
+    at: int
+    id: str
+
+
+class Invoice(msgspec.Struct, array_like=True, gc=False):
+    """One invoice. Times are microseconds; `failed` holds the least time of each attempt that failed."""
+
+    newest_at: int
+    status: Write
+    due: Number | None = None
+    total: Amount | None = None
+    failed: dict[int, int] = {}
+    paid_at: int | None = None
+
+    @property
+    def is_unpaid(self) -> bool:
+        """Whether money is still owed."""
+        return self.status.value in UNPAID
+
+    @property
+    def overdue_from(self) -> int | None:
+        """Since when it is overdue, or will be; None when it is paid or was never due."""
+        if not self.is_unpaid:
+            return None
+        if self.due is not None:
+            return self.due.value
+        return None if self.status.value == "issued" else self.status.at
+
+
+class Charge(msgspec.Struct, array_like=True, gc=False):
+    """One charge, and how it ended."""
+
+    outcome: Write
+    amount_minor: int
+    currency: str
+
+
+class Subscription(msgspec.Struct, array_like=True, gc=False):
+    """The version of a subscription that counts: the greatest `(version, time, id)`; `data` is its payload as JSON."""
+
+    version: int
+    at: int
+    id: str
+    data: bytes
+
+
+class Payment(msgspec.Struct, array_like=True, gc=False):
+    """The payment part of an account, each kind of object by its id."""
+
+    ids: list[int]
+    invoices: dict[str, Invoice]
+    charges: dict[str, Charge]
+    subscriptions: dict[str, Subscription]
+    refunds: dict[str, Amount]
+    disputes: dict[str, Amount]
+    credit_notes: dict[str, Amount]
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def empty() -> Payment:
+    """An account without a payment."""
+    return Payment([], {}, {}, {}, {}, {}, {})
+
+
+def fold(payment: Payment, event: object, at: int, newest: int) -> None:
+    """Take one payment event into the account's payments; `newest` is the account's newest payment event, this one included."""
+    match event:
+        case events.InvoiceIssued():
+            _invoice(payment, event, "issued", at)
+        case events.InvoicePaid():
+            invoice = _invoice(payment, event, "paid", at)
+            invoice.paid_at = at if invoice.paid_at is None else min(invoice.paid_at, at)
+        case events.InvoicePaymentFailed():
+            invoice = _invoice(payment, event, "payment_failed", at)
+            attempt = event.data.attempt
+            invoice.failed[attempt] = min(invoice.failed.get(attempt, at), at)
+        case events.InvoiceVoided():
+            _invoice(payment, event, "voided", at)
+        case events.InvoiceOverdue():
+            _invoice(payment, event, "overdue", at)
+        case events.ChargeSucceeded():
+            _charge(payment, event, "succeeded", at)
+        case events.ChargeFailed():
+            _charge(payment, event, "failed", at)
+        case events.SubscriptionUpserted():
+            _subscription(payment, event, at)
+        case events.RefundCreated():
+            _amount(payment.refunds, event.data.refund_id, event.data.amount, at, event.id)
+        case events.DisputeOpened() | events.DisputeClosed():
+            _amount(payment.disputes, event.data.dispute_id, event.data.amount, at, event.id)
+        case events.CreditNoteCreated():
+            _amount(payment.credit_notes, event.data.credit_note_id, event.data.amount, at, event.id)
+    _let_go(payment, newest)
+
+
+def _invoice(payment: Payment, event: events.InvoiceEvent, status: str, at: int) -> Invoice:
+    data = event.data
+    invoice = payment.invoices.get(data.invoice_id)
+    if invoice is None:
+        invoice = payment.invoices[data.invoice_id] = Invoice(at, Write(status, at, event.id), failed={})
+    else:
+        invoice.newest_at = max(invoice.newest_at, at)
+        invoice.status = write(invoice.status, status, at, event.id)
+    if data.due_at is not None and wins(invoice.due, at, event.id):
+        invoice.due = Number(parse_us(data.due_at), at, event.id)
+    if data.total is not None and (invoice.total is None or (at, event.id) > (invoice.total.at, invoice.total.id)):
+        invoice.total = Amount(data.total.amount_minor, data.total.currency, at, event.id)
+    return invoice
+
+
+def _charge(payment: Payment, event: events.ChargeSucceeded | events.ChargeFailed, outcome: str, at: int) -> None:
+    known = payment.charges.get(event.data.charge_id)
+    if known is None or wins(known.outcome, at, event.id):
+        amount = event.data.amount
+        payment.charges[event.data.charge_id] = Charge(
+            Write(outcome, at, event.id), amount.amount_minor, amount.currency
+        )
+
+
+def _subscription(payment: Payment, event: events.SubscriptionUpserted, at: int) -> None:
+    known = payment.subscriptions.get(event.data.subscription_id)
+    version = event.data.version
+    if known is None or (version, at, event.id) > (known.version, known.at, known.id):
+        payment.subscriptions[event.data.subscription_id] = Subscription(version, at, event.id, _encode(event.data))
+
+
+def _amount(amounts: dict[str, Amount], name: str, amount: events.Money | None, at: int, event_id: str) -> None:
+    known = amounts.get(name)
+    if known is None or (at, event_id) > (known.at, known.id):
+        minor, currency = (0, "") if amount is None else (amount.amount_minor, amount.currency)
+        amounts[name] = Amount(minor, currency, at, event_id)
+
+
+def _let_go(payment: Payment, newest: int) -> None:
+    for name in let_go(((i.newest_at, name, not i.is_unpaid) for name, i in payment.invoices.items()), newest):
+        del payment.invoices[name]
+    for name in let_go(((c.outcome.at, name, True) for name, c in payment.charges.items()), newest):
+        del payment.charges[name]
+    for name in let_go(((s.at, name, False) for name, s in payment.subscriptions.items()), newest):
+        del payment.subscriptions[name]
+    for amounts in (payment.refunds, payment.disputes, payment.credit_notes):
+        for name in let_go(((a.at, name, True) for name, a in amounts.items()), newest):
+            del amounts[name]
+
+
+def _failures(payment: Payment) -> Iterator[int]:
+    for invoice in payment.invoices.values():
+        yield from invoice.failed.values()
+    for charge in payment.charges.values():
+        if charge.outcome.value == "failed":
+            yield charge.outcome.at
+
+
+def _payments(payment: Payment) -> Iterator[int]:
+    for invoice in payment.invoices.values():
+        if invoice.paid_at is not None:
+            yield invoice.paid_at
+    for charge in payment.charges.values():
+        if charge.outcome.value == "succeeded":
+            yield charge.outcome.at
+
+
+def last_failure_at(payment: Payment) -> int:
+    """The newest failed payment that is kept, NEVER when there is none."""
+    return max(_failures(payment), default=NEVER)
+
+
+def derive(columns: Columns, slot: int, payment: Payment) -> None:
+    """Put the figures that a score needs into the account's columns."""
+    failed, paid = list(_failures(payment)), list(_payments(payment))
+    newest = max((time for times in (failed, paid) for time in times), default=0)
+    columns.payments_failed[slot], _ = day_ring(failed, newest)
+    columns.payments_paid[slot], columns.payments_day[slot] = day_ring(paid, newest)
+    columns.overdue_from[slot] = least(
+        since for invoice in payment.invoices.values() if (since := invoice.overdue_from) is not None
+    )

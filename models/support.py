@@ -1,0 +1,124 @@
+"""The tickets of an account (docs/state.md section 3): folded one event at a time, last write by `(time, id)`."""
+
+import msgspec
+
+from models import events
+from models.columns import Columns
+from models.parts import Write, day_ring, let_go, write
+
+OPEN = frozenset({"new", "open", "pending", "hold"})
+URGENT = frozenset({"high", "urgent"})
+NOT_COUNTED = frozenset({"merged", "deleted", "moved"})
+
+
+class Ticket(msgspec.Struct, array_like=True, gc=False):
+    """One ticket. Times are microseconds."""
+
+    newest_at: int
+    created_at: int | None = None
+    status: Write | None = None
+    priority: Write | None = None
+    created: tuple[int, str] | None = None
+    kind: str | None = None
+    channel: str | None = None
+    first_reply_at: int | None = None
+    agent_replies: int = 0
+    reopens: int = 0
+    solved_at: int | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody still waits for an answer."""
+        return self.status is None or self.status.value in OPEN
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether its priority is high or urgent."""
+        return self.priority is not None and self.priority.value in URGENT
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether it counts as one ticket: neither merged into another, nor deleted, nor moved to another account."""
+        return self.status is None or self.status.value not in NOT_COUNTED
+
+
+class Support(msgspec.Struct, array_like=True, gc=False):
+    """The support part of an account: its tickets by id, the ids of its last ticket events, calls given up."""
+
+    ids: list[int]
+    tickets: dict[str, Ticket]
+    abandoned: int = 0
+
+
+def empty() -> Support:
+    """An account without a ticket."""
+    return Support([], {})
+
+
+def fold(support: Support, event: object, at: int, newest: int) -> None:
+    """Take one ticket event into the account's tickets; `newest` is the account's newest ticket event, this one included."""
+    match event:
+        case events.TicketAbandoned():
+            support.abandoned += 1
+            if event.data.ticket_id is not None:
+                _ticket(support, event.data.ticket_id, at)
+        case events.TicketCreated():
+            _create(_ticket(support, event.data.ticket_id, at), event, at)
+        case events.TicketStatusChanged():
+            ticket = _ticket(support, event.data.ticket_id, at)
+            ticket.status = write(ticket.status, event.data.to, at, event.id)
+            if event.data.to in ("solved", "closed"):
+                ticket.solved_at = at if ticket.solved_at is None else max(ticket.solved_at, at)
+        case events.TicketPriorityChanged():
+            ticket = _ticket(support, event.data.ticket_id, at)
+            ticket.priority = write(ticket.priority, event.data.to, at, event.id)
+        case events.TicketReplied():
+            ticket = _ticket(support, event.data.ticket_id, at)
+            if event.data.author_role == "agent" and event.data.public:
+                ticket.agent_replies += 1
+                ticket.first_reply_at = at if ticket.first_reply_at is None else min(ticket.first_reply_at, at)
+        case events.TicketReopened():
+            ticket = _ticket(support, event.data.ticket_id, at)
+            ticket.reopens += 1
+            ticket.status = write(ticket.status, "open", at, event.id)
+        case events.TicketMerged():
+            ticket = _ticket(support, event.data.ticket_id, at)
+            ticket.status = write(ticket.status, "merged", at, event.id)
+        case events.TicketDeleted():
+            ticket = _ticket(support, event.data.ticket_id, at)
+            ticket.status = write(ticket.status, "deleted", at, event.id)
+        case events.TicketAccountChanged():
+            ticket = _ticket(support, event.data.ticket_id, at)
+            status = "open" if event.data.to == event.subject else "moved"
+            ticket.status = write(ticket.status, status, at, event.id)
+        case events.TicketAssigned():
+            _ticket(support, event.data.ticket_id, at)
+    for name in let_go(((t.newest_at, name, not t.is_open) for name, t in support.tickets.items()), newest):
+        del support.tickets[name]
+
+
+def _ticket(support: Support, ticket_id: str, at: int) -> Ticket:
+    ticket = support.tickets.get(ticket_id)
+    if ticket is None:
+        ticket = support.tickets[ticket_id] = Ticket(at)
+    ticket.newest_at = max(ticket.newest_at, at)
+    return ticket
+
+
+def _create(ticket: Ticket, event: events.TicketCreated, at: int) -> None:
+    ticket.created_at = at if ticket.created_at is None else min(ticket.created_at, at)
+    ticket.status = write(ticket.status, "new", at, event.id)
+    ticket.priority = write(ticket.priority, event.data.priority, at, event.id)
+    if ticket.created is None or (at, event.id) > ticket.created:
+        ticket.created = (at, event.id)
+        ticket.kind = event.data.kind
+        ticket.channel = event.data.channel
+
+
+def derive(columns: Columns, slot: int, support: Support) -> None:
+    """Put the figures that a score needs into the account's columns."""
+    counted = [t.created_at for t in support.tickets.values() if t.created_at is not None and t.is_counted]
+    columns.tickets_created[slot], columns.tickets_day[slot] = day_ring(counted, max(counted, default=0))
+    still_open = [t for t in support.tickets.values() if t.is_open]
+    columns.tickets_open[slot] = min(len(still_open), 65_535)
+    columns.tickets_open_urgent[slot] = min(sum(t.is_urgent for t in still_open), 65_535)
