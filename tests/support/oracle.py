@@ -1,0 +1,622 @@
+"""The naive second implementation of docs/state.md: keep every applied event, recompute everything from scratch.
+
+Written from that page alone and sharing no code with `models/`, so that the two can be compared. Nothing here is fast:
+each answer replays the account's events in the order in which they arrived. Times are integer microseconds since 1970.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, Literal, TypeAlias
+
+Outcome: TypeAlias = Literal["applied", "duplicate", "late", "dead_letter"]
+Shape: TypeAlias = "str | list[Shape] | dict[str, Shape]"
+Json: TypeAlias = Any
+Members: TypeAlias = dict[str, Json]
+Record: TypeAlias = Mapping[str, Json]
+
+DAY = 86_400_000_000
+LATENESS = 7 * DAY
+LET_GO = 105 * DAY
+DAYS_KEPT = 98
+OBJECTS_KEPT = 1_000
+IDS_KNOWN = {"usage-events": 64}
+IDS_KNOWN_ELSEWHERE = 256
+DAY_USES_MOST = 4_294_967_295
+DAY_COUNT_MOST = 255
+OPEN_COUNT_MOST = 65_535
+WINDOWS = (7, 14, 28, 91)
+SCALE = 10_000
+FULL = 100 * SCALE
+USES = ("usage.event", "usage.session", "usage.page")
+OPEN = ("new", "open", "pending", "hold")
+URGENT = ("high", "urgent")
+UNPAID = ("issued", "payment_failed", "overdue")
+FACTS = (
+    "name",
+    "segment",
+    "industry",
+    "employees",
+    "region",
+    "plan",
+    "seats",
+    "parent_id",
+    "owner",
+    "created_at",
+    "lifecycle_stage",
+    "currency",
+)
+BANDS = ((25, "critical"), (50, "at_risk"), (75, "watch"), (101, "healthy"))
+
+# The known members of `data`, per type: all that two contents are compared by, and all that a subscription keeps.
+PLAIN, INSTANT, DECIMAL = "plain", "instant", "decimal"
+
+
+def _members(names: str, **shaped: Shape) -> dict[str, Shape]:
+    return dict.fromkeys(names.split(), PLAIN) | shaped
+
+
+_MONEY = _members("amount_minor currency")
+_PERIOD = _members("", start=INSTANT, end=INSTANT)
+_ITEM = _members(
+    "item_id product_id price_id quantity interval interval_count usage_type",
+    unit_amount_minor=DECIMAL,
+)
+_SUBSCRIPTION = _members(
+    "subscription_id status currency cancel_at_period_end auto_renew version",
+    items=[_ITEM],
+    discounts=[_members("percent amount_minor duration")],
+    pause=_members("behavior", resumes_at=INSTANT),
+    cancellation=_members("reason feedback comment"),
+    started_at=INSTANT,
+    current_period_start=INSTANT,
+    current_period_end=INSTANT,
+    trial_start=INSTANT,
+    trial_end=INSTANT,
+    cancel_at=INSTANT,
+    canceled_at=INSTANT,
+    ended_at=INSTANT,
+)
+_INVOICE = _members(
+    "invoice_id subscription_id billing_reason attempt",
+    total=_MONEY,
+    tax=_MONEY,
+    lines=[_members("product_id amount_minor recurring proration", period=_PERIOD)],
+    due_at=INSTANT,
+    next_attempt_at=INSTANT,
+)
+_CHARGE = _members("charge_id failure_code order_id", amount=_MONEY)
+_DISPUTE = _members("dispute_id outcome", amount=_MONEY)
+_ACCOUNT = _members(" ".join(FACTS), created_at=INSTANT, custom=PLAIN)
+_TRIAL = _members("trial_id plan card_on_file", starts_at=INSTANT, ends_at=INSTANT)
+_CONTRACT = _members("contract_id outcome", term_start=INSTANT, term_end=INSTANT, mrr=_MONEY)
+
+KNOWN: dict[str, dict[str, Shape]] = {
+    "usage.event": _members(
+        "event user_id anonymous_id feature count value unit session_id duration_ms properties",
+    ),
+    "usage.session": _members("session_id user_id pages is_bounce", started_at=INSTANT, ended_at=INSTANT),
+    "usage.page": _members("path referrer visitor_id", campaign=_members("source medium name")),
+    "usage.gauge": _members("metric value seats"),
+    "usage.error": _members("kind count"),
+    "ticket.created": _members("ticket_id user_id subject channel priority kind tags department"),
+    "ticket.replied": _members("ticket_id author_role public department text"),
+    "ticket.status_changed": _members("ticket_id from to reason"),
+    "ticket.priority_changed": _members("ticket_id from to"),
+    "ticket.assigned": _members("ticket_id department"),
+    "ticket.reopened": _members("ticket_id"),
+    "ticket.merged": _members("ticket_id into"),
+    "ticket.deleted": _members("ticket_id"),
+    "ticket.account_changed": _members("ticket_id from to"),
+    "ticket.abandoned": _members("ticket_id wait_ms"),
+    "subscription.upserted": _SUBSCRIPTION,
+    "invoice.issued": _INVOICE,
+    "invoice.paid": _INVOICE,
+    "invoice.payment_failed": _INVOICE,
+    "invoice.voided": _INVOICE,
+    "invoice.overdue": _INVOICE,
+    "charge.succeeded": _CHARGE,
+    "charge.failed": _CHARGE,
+    "refund.created": _members("refund_id charge_id reason cancels_subscription", amount=_MONEY),
+    "dispute.opened": _DISPUTE,
+    "dispute.closed": _DISPUTE,
+    "credit_note.created": _members("credit_note_id invoice_id", amount=_MONEY),
+    "account.created": _ACCOUNT,
+    "account.updated": _ACCOUNT,
+    "account.deleted": _ACCOUNT,
+    "account.owner_changed": _members("from to"),
+    "account.stage_changed": _members("from to"),
+    "account.aliased": _members("", alias=_members("system id")),
+    "user.added": _members("user_id role"),
+    "user.removed": _members("user_id role"),
+    "user.role_changed": _members("user_id role"),
+    "signup.completed": _members("user_id visitor_id channel campaign referred_by"),
+    "onboarding.step_completed": _members("step checklist"),
+    "trial.started": _TRIAL,
+    "trial.converted": _TRIAL,
+    "trial.ended": _TRIAL,
+    "contract.signed": _CONTRACT,
+    "renewal.due": _CONTRACT,
+    "renewal.outcome": _CONTRACT,
+    "referral.made": _members("referral_id referred_account"),
+    "referral.converted": _members("referral_id referred_account"),
+    "entitlement.changed": _members("features seats"),
+    "touchpoint.logged": _members("kind direction outcome sentiment"),
+    "csm.pulse_set": _members("value comment"),
+    "champion.left": _members("user_id"),
+    "recommendation.made": {},
+    "recommendation.actioned": {},
+}
+
+
+def instant(text: str) -> int:
+    """Read an RFC 3339 date-time as microseconds since 1970; what is finer than a microsecond is cut off."""
+    return (datetime.fromisoformat(text.upper()) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def _canonical(value: Json, shape: Shape) -> Json:
+    """Write a value in its one way: known members that carry something, instants as integers, whole numbers as int."""
+    if isinstance(shape, dict):
+        return {name: _canonical(value[name], inner) for name, inner in shape.items() if value.get(name) is not None}
+    if isinstance(shape, list):
+        return [_canonical(item, shape[0]) for item in value]
+    if shape == INSTANT:
+        return instant(value)
+    if shape == DECIMAL:
+        return format(Decimal(str(value)).normalize(), "f")
+    return _plain(value)
+
+
+def _plain(value: Json) -> Json:
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One applied event; `rank` is what `(time, id)` compares, with the source where both are equal."""
+
+    time: int
+    id: str
+    source: str
+    type: str
+    subject: str
+    data: Members
+
+    @classmethod
+    def of(cls, record: Record) -> "Event":
+        """Read a valid CloudEvents record, keeping the known members of its data in their one way of writing."""
+        data = _canonical(record["data"], KNOWN.get(record["type"], PLAIN))
+        if record["type"] == "usage.event":
+            data.setdefault("count", 1)
+        return cls(instant(record["time"]), record["id"], record["source"], record["type"], record["subject"], data)
+
+    @property
+    def rank(self) -> tuple[int, str, str]:
+        """What decides between two writes: the greater wins."""
+        return (self.time, self.id, self.source)
+
+    @property
+    def content(self) -> str:
+        """What a second record of the same `(source, id)` must equal to be a duplicate."""
+        return json.dumps([self.type, self.time, self.data], sort_keys=True)
+
+
+def _latest(events: Iterable[Event]) -> Event | None:
+    return max(events, key=lambda event: event.rank, default=None)
+
+
+def _last_write(events: Iterable[Event], written: Callable[[Event], Json]) -> Json:
+    """Find what the latest of the events that write anything wrote; None when none did."""
+    latest = _latest(event for event in events if written(event) is not None)
+    return None if latest is None else written(latest)
+
+
+def _newest(events: Iterable[Event]) -> int:
+    return max(event.time for event in events)
+
+
+def _kept(
+    applied: Sequence[Event],
+    object_of: Callable[[Event], str | None],
+    may_go: Callable[[list[Event]], bool],
+    newest_of: Callable[[list[Event]], int] = _newest,
+) -> dict[str, list[Event]]:
+    """Replay a topic in order of arrival, letting objects go after each event: the events that each object kept has."""
+    kept: dict[str, list[Event]] = {}
+    newest: int | None = None
+    for event in applied:
+        newest = event.time if newest is None else max(newest, event.time)
+        identity = object_of(event)
+        if identity is not None:
+            kept.setdefault(identity, []).append(event)
+        for each, events in list(kept.items()):
+            if newest - newest_of(events) > LET_GO and may_go(events):
+                del kept[each]
+        while len(kept) > OBJECTS_KEPT:
+            del kept[min(kept, key=lambda each: (newest_of(kept[each]), each))]
+    return kept
+
+
+def _ticket_status(event: Event) -> str | None:
+    to = event.data.get("to")
+    written = {
+        "ticket.created": "new",
+        "ticket.status_changed": to,
+        "ticket.reopened": "open",
+        "ticket.merged": "merged",
+        "ticket.deleted": "deleted",
+        "ticket.account_changed": "open" if to == event.subject else "moved",
+    }
+    return written.get(event.type)
+
+
+def _ticket_priority(event: Event) -> str | None:
+    member = {"ticket.created": "priority", "ticket.priority_changed": "to"}.get(event.type)
+    return None if member is None else event.data.get(member)
+
+
+def _ticket(events: list[Event]) -> Members:
+    created = [event for event in events if event.type == "ticket.created"]
+    replies = [
+        event.time
+        for event in events
+        if event.type == "ticket.replied" and event.data["author_role"] == "agent" and event.data["public"] is True
+    ]
+    solved = [
+        event.time
+        for event in events
+        if event.type == "ticket.status_changed" and event.data["to"] in ("solved", "closed")
+    ]
+    first = _latest(created)
+    return {
+        "created_at": min((event.time for event in created), default=None),
+        "kind": first.data.get("kind") if first else None,
+        "channel": first.data.get("channel") if first else None,
+        "status": _last_write(events, _ticket_status) or "open",
+        "priority": _last_write(events, _ticket_priority) or "normal",
+        "first_reply_at": min(replies, default=None),
+        "agent_replies": len(replies),
+        "reopens": sum(event.type == "ticket.reopened" for event in events),
+        "solved_at": max(solved, default=None),
+        "newest_at": _newest(events),
+    }
+
+
+def _invoice(events: list[Event]) -> Members:
+    latest = max(events, key=lambda event: event.rank)
+    total = _last_write(events, lambda event: event.data.get("total")) or {}
+    failed: dict[str, int] = {}
+    for event in events:
+        if event.type == "invoice.payment_failed":
+            attempt = str(event.data["attempt"])
+            failed[attempt] = min(failed.get(attempt, event.time), event.time)
+    return {
+        "status": latest.type.removeprefix("invoice."),
+        "status_at": latest.time,
+        "due_at": _last_write(events, lambda event: event.data.get("due_at")),
+        "total_minor": total.get("amount_minor"),
+        "currency": total.get("currency"),
+        "failed": failed,
+        "paid_at": min((event.time for event in events if event.type == "invoice.paid"), default=None),
+        "newest_at": _newest(events),
+    }
+
+
+def _overdue_from(invoice: Members) -> int | None:
+    if invoice["status"] not in UNPAID:
+        return None
+    if invoice["due_at"] is not None:
+        return int(invoice["due_at"])
+    return None if invoice["status"] == "issued" else int(invoice["status_at"])
+
+
+def _amount(events: list[Event]) -> Members:
+    latest = max(events, key=lambda event: event.rank)
+    amount = latest.data["amount"]
+    return {"time": latest.time, "amount_minor": amount["amount_minor"], "currency": amount["currency"]}
+
+
+def _charge(events: list[Event]) -> Members:
+    latest = max(events, key=lambda event: event.rank)
+    return {"outcome": latest.type.removeprefix("charge."), **_amount(events)}
+
+
+def _upsert(events: list[Event]) -> Event:
+    return max(events, key=lambda event: (event.data["version"], *event.rank))
+
+
+def _subscription(events: list[Event]) -> Members:
+    upsert = _upsert(events)
+    return {"version": upsert.data["version"], "time": upsert.time, "id": upsert.id, "data": upsert.data}
+
+
+def _facts_written(event: Event) -> Members:
+    carried = {name: event.data[name] for name in FACTS if name in event.data}
+    written: dict[str, Members] = {
+        "account.created": carried | {"is_deleted": False},
+        "account.updated": carried,
+        "account.deleted": {"is_deleted": True},
+        "account.owner_changed": {"owner": event.data.get("to")},
+        "account.stage_changed": {"lifecycle_stage": event.data.get("to")},
+        "entitlement.changed": {"seats": event.data.get("seats")},
+    }
+    return written.get(event.type, {})
+
+
+def _facts(applied: Sequence[Event]) -> Members:
+    facts: Members = {}
+    for event in sorted(applied, key=lambda event: event.rank, reverse=True):
+        for name, value in _facts_written(event).items():
+            if value is not None:
+                facts.setdefault(name, value)
+    return facts
+
+
+def _per_day_at_most(times: Iterable[int], most: int) -> dict[int, int]:
+    return {day: min(count, most) for day, count in Counter(time // DAY for time in times).items()}
+
+
+def _by_window(name: str, days: Mapping[int, int], today: int) -> dict[str, Fraction]:
+    return {
+        f"{name}_{width}": Fraction(sum(count for day, count in days.items() if today - width < day <= today))
+        for width in WINDOWS
+    }
+
+
+class Oracle:
+    """All that was applied to one account, in order of arrival, and what docs/state.md says follows from it."""
+
+    def __init__(self) -> None:
+        """Start as an account of which nothing is known."""
+        self._applied: dict[str, list[Event]] = {}
+
+    def apply(self, topic: str, record: Record) -> Outcome:
+        """Take a valid record of this account; `dead_letter` only ever means `conflicting_duplicate`."""
+        event = Event.of(record)
+        applied = self._applied.setdefault(topic, [])
+        for known in applied[-IDS_KNOWN.get(topic, IDS_KNOWN_ELSEWHERE) :]:
+            if (known.source, known.id) == (event.source, event.id):
+                return "duplicate" if known.content == event.content else "dead_letter"
+        if applied and _newest(applied) - event.time > LATENESS:
+            return "late"
+        applied.append(event)
+        return "applied"
+
+    def state(self) -> Members:
+        """Sections 2 to 5 as one JSON-able dict; days, attempts and object ids are its text keys."""
+        return {
+            "newest": {topic: _newest(events) for topic, events in self._applied.items() if events},
+            "applied": {topic: len(events) for topic, events in self._applied.items() if events},
+            "usage": self._usage(),
+            **self._tickets(),
+            **self._payments(),
+            **self._account(),
+        }
+
+    def _of(self, topic: str) -> list[Event]:
+        return self._applied.get(topic, [])
+
+    def _usage(self) -> Members:
+        uses = [event for event in self._of("usage-events") if event.type in USES]
+        if not uses:
+            return {"used_at": None, "days": {}}
+        used_at = _newest(uses)
+        days: Counter[int] = Counter()
+        for event in uses:
+            days[event.time // DAY] += event.data["count"] if event.type == "usage.event" else 1
+        oldest = used_at // DAY - (DAYS_KEPT - 1)
+        kept = {str(day): min(count, DAY_USES_MOST) for day, count in sorted(days.items()) if day >= oldest and count}
+        return {"used_at": used_at, "days": kept}
+
+    def _tickets(self) -> Members:
+        applied = self._of("ticket-events")
+        kept = _kept(
+            applied,
+            lambda event: event.data.get("ticket_id"),
+            lambda events: _ticket(events)["status"] not in OPEN,
+        )
+        return {
+            "tickets": {identity: _ticket(events) for identity, events in kept.items()},
+            "abandoned": sum(event.type == "ticket.abandoned" and "ticket_id" not in event.data for event in applied),
+        }
+
+    def _payments(self) -> Members:
+        def kept(
+            kind: str,
+            view: Callable[[list[Event]], Members],
+            may_go: Callable[[list[Event]], bool] = lambda _: True,
+            newest_of: Callable[[list[Event]], int] = _newest,
+        ) -> dict[str, Members]:
+            def object_of(event: Event) -> str | None:
+                return str(event.data[f"{kind}_id"]) if event.type.startswith(f"{kind}.") else None
+
+            objects = _kept(self._of("payment-events"), object_of, may_go, newest_of)
+            return {identity: view(events) for identity, events in objects.items()}
+
+        return {
+            "invoices": kept("invoice", _invoice, lambda events: _invoice(events)["status"] not in UNPAID),
+            "charges": kept("charge", _charge),
+            "subscriptions": kept(
+                "subscription",
+                _subscription,
+                may_go=lambda _: False,
+                newest_of=lambda events: _upsert(events).time,
+            ),
+            "refunds": kept("refund", _amount),
+            "disputes": kept("dispute", _amount),
+            "credit_notes": kept("credit_note", _amount),
+        }
+
+    def _account(self) -> Members:
+        applied = self._of("account-events")
+        terms: dict[str, list[Event]] = {}
+        for event in applied:
+            if event.type in ("contract.signed", "renewal.due"):
+                terms.setdefault(event.data["contract_id"], []).append(event)
+        return {
+            "facts": _facts(applied),
+            "contracts": {
+                identity: {"term_end": _last_write(events, lambda event: event.data.get("term_end"))}
+                for identity, events in terms.items()
+            },
+        }
+
+    def measures(self, as_of_us: int) -> dict[str, Fraction | None]:
+        """Section 6 at an instant not before the account's newest event, else ValueError; None is a missing measure."""
+        state = self.state()
+        if any(newest > as_of_us for newest in state["newest"].values()):
+            msg = "as_of is before the newest event of the account"
+            raise ValueError(msg)
+        feeds = (
+            (state["usage"]["used_at"] is not None, _usage_measures(state, as_of_us)),
+            ("ticket-events" in state["newest"], _ticket_measures(state, as_of_us)),
+            ("payment-events" in state["newest"], _payment_measures(state, as_of_us)),
+        )
+        return {
+            name: value if is_present else None for is_present, measures in feeds for name, value in measures.items()
+        }
+
+    def score(self, as_of_us: int, scorecard: Record) -> Members:
+        """Section 7 at an instant: score, contributions and coverage in ten-thousandths, and the band."""
+        return combine(component_scores(self.measures(as_of_us), scorecard), scorecard)
+
+
+def _usage_measures(state: Members, as_of_us: int) -> dict[str, Fraction]:
+    today = as_of_us // DAY
+    days = {int(day): count for day, count in state["usage"]["days"].items()}
+    events = _by_window("usage_events", days, today)
+    return {
+        **events,
+        **_by_window("usage_active_days", dict.fromkeys(days, 1), today),
+        "usage_idle_days": Fraction(today - (state["usage"]["used_at"] or 0) // DAY),
+        "usage_pace": 4 * events["usage_events_7"] / (events["usage_events_28"] or 1),
+    }
+
+
+def _ticket_measures(state: Members, as_of_us: int) -> dict[str, Fraction]:
+    tickets = state["tickets"].values()
+    created = [
+        ticket["created_at"]
+        for ticket in tickets
+        if ticket["created_at"] is not None and ticket["status"] not in ("merged", "deleted", "moved")
+    ]
+    still_open = [ticket for ticket in tickets if ticket["status"] in OPEN]
+    urgent = [ticket for ticket in still_open if ticket["priority"] in URGENT]
+    return {
+        **_by_window("tickets_created", _per_day_at_most(created, DAY_COUNT_MOST), as_of_us // DAY),
+        "tickets_open": Fraction(min(len(still_open), OPEN_COUNT_MOST)),
+        "tickets_open_urgent": Fraction(min(len(urgent), OPEN_COUNT_MOST)),
+    }
+
+
+def _payment_measures(state: Members, as_of_us: int) -> dict[str, Fraction]:
+    today = as_of_us // DAY
+    invoices, charges = state["invoices"].values(), state["charges"].values()
+    failed = [time for invoice in invoices for time in invoice["failed"].values()]
+    failed += [charge["time"] for charge in charges if charge["outcome"] == "failed"]
+    paid = [invoice["paid_at"] for invoice in invoices if invoice["paid_at"] is not None]
+    paid += [charge["time"] for charge in charges if charge["outcome"] == "succeeded"]
+    overdue = [since for invoice in invoices if (since := _overdue_from(invoice)) is not None]
+    return {
+        **_by_window("payments_failed", _per_day_at_most(failed, DAY_COUNT_MOST), today),
+        **_by_window("payments_paid", _per_day_at_most(paid, DAY_COUNT_MOST), today),
+        "payment_overdue_days": max(Fraction(as_of_us - min(overdue, default=as_of_us), DAY), Fraction(0)),
+    }
+
+
+def exact(number: object) -> Fraction:
+    """Read a configured number, a decimal text or an int, without loss."""
+    return Fraction(str(number))
+
+
+def half_up(number: Fraction) -> int:
+    """Round to the nearest integer, halves away from zero."""
+    floor_of_half_more = (2 * abs(number) + 1) // 2
+    return int(floor_of_half_more if number >= 0 else -floor_of_half_more)
+
+
+def points(value: Fraction, worst: object, best: object) -> int:
+    """Place a measure on the line from worst (0) to best (1,000,000), and hold it inside."""
+    low, high = exact(worst) * SCALE, exact(best) * SCALE
+    return min(max(half_up((half_up(value * SCALE) - low) * FULL / (high - low)), 0), FULL)
+
+
+def _weighted_mean(weighted: Sequence[tuple[Fraction, int]]) -> Fraction | None:
+    total = sum(weight for weight, _ in weighted)
+    return sum((weight * value for weight, value in weighted), Fraction(0)) / total if total else None
+
+
+def component_scores(measures: Mapping[str, Fraction | None], scorecard: Record) -> dict[str, int | None]:
+    """Score each configured component from those of its measures that are not missing; None when all are."""
+    scores: dict[str, int | None] = {}
+    for component in scorecard["components"]:
+        mean = _weighted_mean(
+            [
+                (exact(each["weight"]), points(value, each["worst"], each["best"]))
+                for each in component["measures"]
+                if (value := measures[each["name"]]) is not None
+            ],
+        )
+        scores[component["name"]] = None if mean is None else half_up(mean)
+    return scores
+
+
+def combine(scores: Mapping[str, int | None], scorecard: Record) -> Members:
+    """Make the score, its contributions, its coverage and its band from the scores of the components."""
+    weights = {component["name"]: exact(component["weight"]) for component in scorecard["components"]}
+    feeds = scorecard.get("feeds", list(weights))
+    there = {name: scores[name] for name in weights if scores[name] is not None}
+    mean = _weighted_mean([(weights[name], value) for name, value in there.items() if value is not None])
+    score = None if mean is None else half_up(mean)
+    configured = sum(weights[name] for name in weights if name in feeds)
+    covered = sum(weights[name] for name in there if name in feeds)
+    coverage = half_up(Fraction(covered * SCALE, configured)) if configured else 0
+    contributions = _contributions(there, weights, score)
+    return {
+        "score": score,
+        "coverage": coverage,
+        "band": band(score, coverage),
+        "components": {
+            name: {"score": scores[name], "contribution": contributions.get(name, 0), "missing": name not in there}
+            for name in weights
+        },
+    }
+
+
+def _contributions(
+    there: Mapping[str, int | None],
+    weights: Mapping[str, Fraction],
+    score: int | None,
+) -> dict[str, int]:
+    """Share the score out: each its floor, and what is then missing one each to the greatest remainders."""
+    if score is None:
+        return {}
+    total = sum(weights[name] for name in there)
+    shares = {name: weights[name] * (value or 0) / total for name, value in there.items()}
+    floors = {name: int(share // 1) for name, share in shares.items()}
+    by_remainder = sorted(shares, key=lambda name: floors[name] - shares[name])  # stable: ties keep configured order
+    for name in by_remainder[: score - sum(floors.values())]:
+        floors[name] += 1
+    return floors
+
+
+def band(score: int | None, coverage: int) -> str:
+    """Name the band of a score and a coverage in ten-thousandths; the lower bound of a band belongs to it."""
+    if score is None or 2 * coverage < SCALE:
+        return "insufficient_data"
+    return next(name for upper, name in BANDS if score < upper * SCALE)
+
+
+def replay(records: Iterable[tuple[str, Record]]) -> tuple[dict[str, Oracle], list[Outcome]]:
+    """Apply `(topic, record)` of many accounts in order: the oracle of each account, and each record's outcome."""
+    accounts: dict[str, Oracle] = {}
+    outcomes = [accounts.setdefault(record["subject"], Oracle()).apply(topic, record) for topic, record in records]
+    return accounts, outcomes
