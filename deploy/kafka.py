@@ -27,17 +27,17 @@ from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from deploy.kafka_jars import KAFKA_VERSION, JarCache, JarError, Repository
+from deploy.kafka_jars import CACHE_KEY, KAFKA_VERSION, JarCache, JarError, Repository
+from stream_app.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from rich.console import Console
 
 HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 29092
 DEFAULT_BOOTSTRAP: Final = f"{HOST}:{DEFAULT_PORT}"
-CACHE_KEY: Final = "CHURNWATCH_CACHE_DIR"
 DATA_KEY: Final = "CHURNWATCH_KAFKA_DIR"
 START_DEADLINE_SECONDS: Final = 60.0
 STOP_DEADLINE_SECONDS: Final = 30.0
@@ -47,13 +47,14 @@ OLDEST_JAVA: Final = 17
 _FREE_PORTS: Final = range(20_000, 32_768)
 _FIRST_AOT_JAVA: Final = 25
 _LOCK_DEADLINE_SECONDS: Final = 120.0
-_POLL_SECONDS: Final = 0.05
 _JVM_FLAGS: Final = (
     "-Xmx256m",
     "-XX:TieredStopAtLevel=1",
     "-XX:+UseSerialGC",
     "-XX:-UsePerfData",
     "-XX:+ExitOnOutOfMemoryError",
+    "-Xlog:disable",
+    "-Xlog:all=error:stderr",
     "-Djava.awt.headless=true",
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
@@ -127,13 +128,13 @@ class Java:
         if not archive.is_file():
             return []
         if self.major >= _FIRST_AOT_JAVA:
-            return [f"-XX:AOTCache={archive}", "-XX:AOTMode=auto", "-Xlog:aot=off", "-Xlog:cds=off"]
-        return [f"-XX:SharedArchiveFile={archive}", "-Xshare:auto", "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]
+            return [f"-XX:AOTCache={archive}", "-XX:AOTMode=auto"]
+        return [f"-XX:SharedArchiveFile={archive}", "-Xshare:auto"]
 
     def flags_to_make(self, archive: Path) -> list[str]:
         """Return the flags that write an archive when the JVM exits."""
         name = "AOTCacheOutput" if self.major >= _FIRST_AOT_JAVA else "ArchiveClassesAtExit"
-        return [f"-XX:{name}={archive}", "-Xlog:cds=off", "-Xlog:cds+dynamic=off", "-Xlog:class+load=off"]
+        return [f"-XX:{name}={archive}"]
 
 
 def find_java(environment: Mapping[str, str]) -> Java:
@@ -233,7 +234,7 @@ class Broker:
                 os.kill(self.pid, number)
 
     def _gone_within(self, deadline_seconds: float) -> bool:
-        gone = _poll(lambda: not self.is_running(), deadline_seconds)
+        gone = wait_until(lambda: not self.is_running(), deadline_seconds)
         if gone and (child := _children.pop(self.pid, None)) is not None:
             child.wait()
         return gone
@@ -263,7 +264,7 @@ def start(
     are added to `server.properties`. `console` draws the bar of a download. Raises `LauncherError` and `JarError`.
     """
     _check_port(port)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    _make_folder(settings.data_dir, DATA_KEY)
     with _locked(settings.data_dir / "launcher.lock"):
         if (broker := running(settings.data_dir)) is not None:
             if port not in {None, 0, broker.port}:
@@ -305,7 +306,7 @@ def fetch(settings: LauncherSettings, console: Console | None = None) -> int:
     cache = settings.jar_cache
     if not cache.missing():
         return 0
-    cache.folder.mkdir(parents=True, exist_ok=True)
+    _make_folder(cache.folder, CACHE_KEY)
     with _locked(cache.folder / "fetch.lock"):
         missing = cache.missing()
         if not missing:
@@ -329,7 +330,7 @@ def warm(settings: LauncherSettings, console: Console | None = None) -> Path:
     fetch(settings, console)
     class_path = settings.jar_cache.class_path()
     archive = java.archive_in(settings.cache_dir, class_path)
-    archive.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(archive.parent, CACHE_KEY)
     with _locked(archive.parent / "warm.lock"), tempfile.TemporaryDirectory(prefix="churnwatch-warm-") as folder:
         if archive.is_file():
             return archive
@@ -339,7 +340,9 @@ def warm(settings: LauncherSettings, console: Console | None = None) -> Path:
             broker = plan.run(0, java.flags_to_make(unfinished), START_DEADLINE_SECONDS)
             broker.stop(START_DEADLINE_SECONDS)
             if not unfinished.is_file():
-                message = f"{java.executable} wrote no class-data archive; the broker works without, it only starts slower"
+                message = (
+                    f"{java.executable} wrote no class-data archive; the broker works without one, but starts slower"
+                )
                 raise LauncherError(message)
             unfinished.replace(archive)
         finally:
@@ -457,14 +460,15 @@ def _state_file(data_dir: Path) -> Path:
 
 
 def _is_our_java(pid: int, data_dir: Path) -> bool:
-    """Say whether a pid is the broker of this directory: a pid file can outlive its process and the number be reused."""
+    """Say whether a pid is this directory's broker: a pid file outlives its process, and numbers are used again."""
     if Path("/proc/self/cmdline").exists():
         try:
             arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except OSError:
             return False
         return os.fsencode(_marker(data_dir)) in arguments
-    shown = subprocess.run(["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S603, S607
+    command = ["ps", "-ww", "-o", "command=", "-p", str(pid)]
+    shown = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
     return f"{_marker(data_dir)} " in shown.stdout
 
 
@@ -508,14 +512,12 @@ def _free_port(avoid: int = 0) -> int:
     raise PortTakenError(message)
 
 
-def _poll(condition: Callable[[], bool], deadline_seconds: float) -> bool:
-    """Ask again and again until the condition holds or the deadline has passed; return whether it holds."""
-    deadline = time.monotonic() + deadline_seconds
-    while not condition():
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(_POLL_SECONDS)
-    return True
+def _make_folder(folder: Path, key: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"{key}: {folder} cannot be made ({error.strerror}); set it to a folder you may write to"
+        raise LauncherSettingError(message) from error
 
 
 @contextlib.contextmanager
@@ -530,8 +532,8 @@ def _locked(file: Path) -> Iterator[None]:
         return True
 
     with file.open("a", encoding="utf-8") as opened:
-        if not _poll(acquired, _LOCK_DEADLINE_SECONDS):
-            message = f"{file}: another churnwatch holds this lock since {_LOCK_DEADLINE_SECONDS:.0f} s; end it, then try again"
+        if not wait_until(acquired, _LOCK_DEADLINE_SECONDS):
+            message = f"{file}: locked by another churnwatch for {_LOCK_DEADLINE_SECONDS:.0f} s; end it and try again"
             raise LauncherError(message)
         yield
 
@@ -543,7 +545,7 @@ def _wait_until_ready(broker: Broker, deadline_seconds: float) -> None:
         return not broker.is_running() or _is_ready(broker.bootstrap, deadline - time.monotonic())
 
     deadline = time.monotonic() + deadline_seconds
-    settled_in_time = _poll(settled, deadline_seconds)
+    settled_in_time = wait_until(settled, deadline_seconds)
     if not broker.is_running():
         raise _start_failure(broker)
     if not settled_in_time:
@@ -600,6 +602,7 @@ def _admin(bootstrap: str, timeout_seconds: float) -> KafkaAdminClient:
 __all__ = [
     "DEFAULT_BOOTSTRAP",
     "DEFAULT_PORT",
+    "KAFKA_VERSION",
     "Broker",
     "BrokerStartError",
     "JarError",

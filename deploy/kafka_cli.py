@@ -98,7 +98,9 @@ def start(
         began = time.monotonic()
         broker = kafka.start(settings, port, deadline_seconds=deadline_seconds, console=Console(stderr=True))
     took = "was running already" if was_running else f"answers after {time.monotonic() - began:.1f} s"
-    typer.echo(f"Kafka {kafka.KAFKA_VERSION} on {broker.bootstrap} (pid {broker.pid}) {took}; data in {broker.data_dir}")
+    typer.echo(
+        f"Kafka {kafka.KAFKA_VERSION} on {broker.bootstrap} (pid {broker.pid}) {took}; data in {broker.data_dir}"
+    )
 
 
 @kafka_app.command()
@@ -121,7 +123,9 @@ def stop(
 def status(*, data_dir: _DataDir = None, bootstrap: _OwnCluster = None, as_json: _AsJson = False) -> None:
     """Say whether the broker runs and answers: exit code 0 when it does, 3 when it does not."""
     if bootstrap:
-        _show(as_json, f"KAFKA_BOOTSTRAP is {bootstrap}: your own cluster is used.", own_cluster=True, bootstrap=bootstrap)
+        _show(
+            as_json, f"KAFKA_BOOTSTRAP is {bootstrap}: your own cluster is used.", own_cluster=True, bootstrap=bootstrap
+        )
         return
     settings = _settings(data_dir)
     broker = kafka.running(settings.data_dir)

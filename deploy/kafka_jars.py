@@ -1,4 +1,4 @@
-"""The pinned jars of Apache Kafka: where they come from, how they are fetched, and proof that they are the right ones."""
+"""The pinned jars of Apache Kafka: where they come from, how they are fetched, and proof that they are the ones."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import http.client
 import importlib.resources
 import json
 import re
+import ssl
 import threading
 import urllib.error
 import urllib.parse
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 KAFKA_VERSION: Final = "4.3.1"
 MAVEN_CENTRAL: Final = "https://repo.maven.apache.org/maven2"
+CACHE_KEY: Final = "CHURNWATCH_CACHE_DIR"
 REPOSITORY_KEY: Final = "CHURNWATCH_MAVEN_REPOSITORY"
 
 _ATTEMPTS: Final = 5
@@ -33,6 +35,13 @@ _BACKOFF_SECONDS: Final = 0.5
 _CHUNK_BYTES: Final = 1 << 16
 _CONNECTIONS: Final = 4
 _READ_TIMEOUT_SECONDS: Final = 30.0
+_NETWORK_ERRORS: Final = (
+    urllib.error.URLError,
+    http.client.HTTPException,
+    ssl.SSLError,
+    TimeoutError,
+    ConnectionError,
+)
 _TEMPORARY_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -62,7 +71,7 @@ def manifest() -> tuple[Jar, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A Maven repository: its base address, where that setting came from, and the credentials, which are never shown."""
+    """A Maven repository: its base address, where that came from, and the credentials, which are never shown."""
 
     address: str
     origin: str
@@ -73,7 +82,7 @@ class Repository:
         """Build one from an address; a `user:password@` inside it is moved out of sight. Raises `JarError`."""
         parts = urllib.parse.urlsplit(address.strip())
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            message = f"{origin}: not an http or https address; give the base of a Maven repository such as {MAVEN_CENTRAL}"
+            message = f"{origin}: not an http or https address; give the base of a Maven repository, as {MAVEN_CENTRAL}"
             raise JarError(message)
         if parts.username is not None:
             user, password = urllib.parse.unquote(parts.username), urllib.parse.unquote(parts.password or "")
@@ -195,20 +204,29 @@ class JarCache:
 
     def _fetch_one(self, repository: Repository, jar: Jar, progress: Progress, stopped: threading.Event) -> None:
         part = self._part(jar)
-        part.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            part.parent.mkdir(parents=True, exist_ok=True)
+            self._complete(repository, jar, progress, stopped)
+            if not stopped.is_set():
+                _verify(repository, jar, part)
+                part.replace(self.file(jar))
+        except OSError as error:
+            message = f"{part}: {error.strerror or error}; set {CACHE_KEY} to a folder with room for 40 MB"
+            raise JarError(message) from error
+
+    def _complete(self, repository: Repository, jar: Jar, progress: Progress, stopped: threading.Event) -> None:
+        """Download until the part file is as long as the jar, trying again what may pass."""
         for attempt in range(1, _ATTEMPTS + 1):
             if stopped.is_set():
                 return
             try:
-                _download(repository, jar, part, progress, stopped)
-                break
-            except (OSError, http.client.HTTPException) as error:
+                _download(repository, jar, self._part(jar), progress, stopped)
+            except _NETWORK_ERRORS as error:
                 if attempt == _ATTEMPTS or not _is_temporary(error):
                     raise _unreachable(repository, jar, error) from error
+            else:
+                return
             stopped.wait(_BACKOFF_SECONDS * 2 ** (attempt - 1))
-        if not stopped.is_set():
-            _verify(repository, jar, part)
-            part.replace(self.file(jar))
 
 
 def _cancel(futures: Sequence[Future[None]]) -> None:
@@ -237,23 +255,36 @@ def _download(repository: Repository, jar: Jar, part: Path, progress: Progress, 
     first_byte = _size(part)
     if first_byte >= jar.size:
         return
-    with urllib.request.urlopen(repository.request(jar, first_byte), timeout=_READ_TIMEOUT_SECONDS) as response:  # noqa: S310 - the scheme is checked in `Repository.at`
+    request = repository.request(jar, first_byte)
+    with urllib.request.urlopen(request, timeout=_READ_TIMEOUT_SECONDS) as response:  # noqa: S310 - see Repository.at
         if first_byte and not _continues(response.status, response.headers, first_byte):
             progress(-first_byte)
             first_byte = 0
+        announced = _announced_size(response.headers)
+        if announced is not None and announced != jar.size:
+            part.unlink(missing_ok=True)
+            raise _not_released(repository, jar, f"{announced} bytes", f"{jar.size} bytes")
         with part.open("ab" if first_byte else "wb") as opened:
             for chunk in _chunks(response.read, jar.size - first_byte + 1):
                 opened.write(chunk)
                 progress(len(chunk))
                 if stopped.is_set():
                     return
-    if _size(part) < jar.size:
-        raise http.client.IncompleteRead(b"", jar.size - _size(part))
+    lacking = jar.size - _size(part)
+    if lacking > 0:
+        message = f"the connection ended {lacking} bytes early"
+        raise ConnectionError(message)
 
 
 def _continues(status: int, headers: Message, first_byte: int) -> bool:
     partial = int(http.HTTPStatus.PARTIAL_CONTENT)
     return status == partial and headers.get("Content-Range", "").startswith(f"bytes {first_byte}-")
+
+
+def _announced_size(headers: Message) -> int | None:
+    """Return the size of the whole file as the server tells it, or None when it does not."""
+    told = headers.get("Content-Range", "").rpartition("/")[2] or headers.get("Content-Length", "")
+    return int(told) if told.isdecimal() else None
 
 
 def _chunks(read: Callable[[int], bytes], byte_limit: int) -> Iterator[bytes]:
@@ -263,8 +294,10 @@ def _chunks(read: Callable[[int], bytes], byte_limit: int) -> Iterator[bytes]:
         yield chunk
 
 
-def _is_temporary(error: OSError | http.client.HTTPException) -> bool:
-    return not isinstance(error, urllib.error.HTTPError) or error.code in _TEMPORARY_STATUS
+def _is_temporary(error: Exception) -> bool:
+    if isinstance(error, urllib.error.HTTPError):
+        return error.code in _TEMPORARY_STATUS
+    return not isinstance(getattr(error, "reason", error), ssl.SSLCertVerificationError)
 
 
 def _unreachable(repository: Repository, jar: Jar, error: Exception) -> JarError:
@@ -283,14 +316,15 @@ def _verify(repository: Repository, jar: Jar, part: Path) -> None:
     size = _size(part)
     if size != jar.size:
         part.unlink()
-        found, pinned = f"{size if size < jar.size else f'more than {jar.size}'} bytes", f"{jar.size} bytes"
-    elif (digest := _sha256(part)) != jar.sha256:
+        raise _not_released(repository, jar, f"more than {jar.size} bytes", f"{jar.size} bytes")
+    digest = _sha256(part)
+    if digest != jar.sha256:
         part.unlink()
-        found, pinned = f"SHA-256 {digest}", jar.sha256
-    else:
-        return
-    message = (
+        raise _not_released(repository, jar, f"SHA-256 {digest}", jar.sha256)
+
+
+def _not_released(repository: Repository, jar: Jar, found: str, pinned: str) -> JarError:
+    return JarError(
         f"{jar.name} from {repository.address} has {found} where the manifest pins {pinned}: it is not the released "
-        f"file and was thrown away; try again, or set {REPOSITORY_KEY} to another repository ({MAVEN_CENTRAL})"
+        f"file and was thrown away; try again, or set {REPOSITORY_KEY} to another repository ({MAVEN_CENTRAL})",
     )
-    raise JarError(message)

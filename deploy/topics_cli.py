@@ -1,0 +1,204 @@
+"""`churnwatch topics`: the topics on the cluster, created and held against the inventory."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from deploy.kafka import DEFAULT_BOOTSTRAP
+from stream_app.admin import (
+    TIMEOUT_SECONDS,
+    Change,
+    Inspection,
+    Mismatch,
+    Severity,
+    TopicAdminError,
+    TopicSettingError,
+    apply_topics,
+    inspect_topics,
+)
+from stream_app.topics import DEFAULT_APP_ID, Installation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+EXIT_CONFIGURATION = 2
+EXIT_TOPICS = 3
+
+_STYLES = {Severity.ERROR: "red", Severity.WARNING: "yellow"}
+
+topics_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="""Create the topics churnwatch needs, and check that they are as they must be.
+
+    The worker makes none itself and refuses to start on topics that would lose records or part an account from its
+    state. `apply` is safe to run again and again: it creates what is missing and sets what differs, and never deletes,
+    shortens or narrows anything.
+
+    The cluster is `KAFKA_BOOTSTRAP`; without it, the local broker of `churnwatch kafka start`.
+    """,
+)
+
+_Bootstrap = Annotated[
+    str, typer.Option(envvar="KAFKA_BOOTSTRAP", help="Address of the cluster, host:port[,host:port].")
+]
+_Prefix = Annotated[
+    str, typer.Option(envvar="CHURNWATCH_TOPIC_PREFIX", help="Put before every topic's name: PREFIX.usage-events.")
+]
+_AppId = Annotated[
+    str, typer.Option(envvar="CHURNWATCH_APP_ID", help="The application id; the changelog's name begins with it.")
+]
+_Partitions = Annotated[
+    int | None,
+    typer.Option(
+        envvar="CHURNWATCH_PARTITIONS",
+        help="Partitions of every topic keyed by account: the most workers that can share the load. Cannot be changed "
+        "once there are records. [default: what the inputs have, else 4]",
+    ),
+]
+_Replication = Annotated[
+    int | None,
+    typer.Option(
+        envvar="CHURNWATCH_REPLICATION",
+        help="Copies of each partition. [default: 3, or the number of brokers when that is less]",
+    ),
+]
+_Timeout = Annotated[float, typer.Option("--timeout-seconds", help="How long to try to reach the cluster.")]
+_AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+
+
+@contextlib.contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Turn what the cluster or a setting refuses into one line on stderr and an exit code: 2 setting, 3 cluster."""
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # the error below says it once and with the mend
+    try:
+        yield
+    except TopicSettingError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(EXIT_CONFIGURATION) from error
+    except TopicAdminError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(EXIT_TOPICS) from error
+
+
+@topics_app.command()
+def apply(  # noqa: PLR0913 - the options of the command line
+    *,
+    bootstrap: _Bootstrap = DEFAULT_BOOTSTRAP,
+    prefix: _Prefix = "",
+    app_id: _AppId = DEFAULT_APP_ID,
+    partitions: _Partitions = None,
+    replication: _Replication = None,
+    timeout_seconds: _Timeout = TIMEOUT_SECONDS,
+    as_json: _AsJson = False,
+) -> None:
+    """Create what is missing, set what differs, and say each change; exit code 3 when something is left to mend."""
+    installation = Installation(prefix, app_id, partitions, replication)
+    with _one_line_errors():
+        changes = apply_topics(bootstrap, installation, timeout_seconds=timeout_seconds)
+        seen = inspect_topics(bootstrap, installation, timeout_seconds=timeout_seconds)
+    if as_json:
+        _print_json(seen, changes)
+    else:
+        for change in changes:
+            typer.echo(f"{change.action} {change.topic}: {change.detail}")
+        typer.echo(f"{len(changes)} change(s) to {len(seen.specs)} topics on {bootstrap}")
+        _print_mismatches(seen.mismatches)
+    _exit_on_errors(seen.mismatches)
+
+
+@topics_app.command()
+def check(  # noqa: PLR0913 - the options of the command line
+    *,
+    bootstrap: _Bootstrap = DEFAULT_BOOTSTRAP,
+    prefix: _Prefix = "",
+    app_id: _AppId = DEFAULT_APP_ID,
+    partitions: _Partitions = None,
+    replication: _Replication = None,
+    timeout_seconds: _Timeout = TIMEOUT_SECONDS,
+    as_json: _AsJson = False,
+) -> None:
+    """Show every topic and what mends each mismatch; exit code 3 when one of them would stop a worker."""
+    installation = Installation(prefix, app_id, partitions, replication)
+    with _one_line_errors():
+        seen = inspect_topics(bootstrap, installation, timeout_seconds=timeout_seconds)
+    if as_json:
+        _print_json(seen)
+    else:
+        Console().print(_table(seen))
+        _print_mismatches(seen.mismatches)
+    _exit_on_errors(seen.mismatches)
+
+
+def _table(seen: Inspection) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("topic", "way", "partitions", "copies", "cleanup", "retention", "state"):
+        table.add_column(heading, overflow="fold")
+    for name, spec in seen.specs.items():
+        worst = next((mismatch.severity for mismatch in seen.mismatches if mismatch.topic == name), None)
+        state = seen.states.get(name)
+        if state is None:
+            table.add_row(name, spec.direction, "", "", "", "", "missing", style="red")
+            continue
+        settings = state.settings or {}
+        table.add_row(
+            name,
+            spec.direction,
+            str(state.partitions),
+            str(state.replication),
+            settings.get("cleanup.policy", "hidden"),
+            _days(settings.get("retention.ms")) if spec.retention_ms is not None else "",
+            worst or "ok",
+            style=None if worst is None else _STYLES[worst],
+        )
+    return table
+
+
+def _days(retention_ms: str | None) -> str:
+    if retention_ms is None:
+        return "hidden"
+    return "for ever" if retention_ms == "-1" else f"{int(retention_ms) / 86_400_000:g} days"
+
+
+def _print_mismatches(mismatches: Iterable[Mismatch]) -> None:
+    for mismatch in mismatches:
+        typer.echo(f"{mismatch.severity}: {mismatch}", err=True)
+
+
+def _print_json(seen: Inspection, changes: Iterable[Change] | None = None) -> None:
+    document: dict[str, object] = {
+        "ok": not any(mismatch.is_error for mismatch in seen.mismatches),
+        "partitions": seen.partitions,
+        "replication": seen.replication,
+        "topics": {
+            name: {
+                "direction": spec.direction,
+                "exists": name in seen.states,
+                "partitions": seen.states[name].partitions if name in seen.states else None,
+                "replication": seen.states[name].replication if name in seen.states else None,
+            }
+            for name, spec in seen.specs.items()
+        },
+        "mismatches": [dataclasses.asdict(mismatch) for mismatch in seen.mismatches],
+    }
+    if changes is not None:
+        document["changes"] = [dataclasses.asdict(change) for change in changes]
+    typer.echo(json.dumps(document, indent=2))
+
+
+def _exit_on_errors(mismatches: Iterable[Mismatch]) -> None:
+    if any(mismatch.is_error for mismatch in mismatches):
+        raise typer.Exit(EXIT_TOPICS)
+
+
+if __name__ == "__main__":
+    topics_app()
