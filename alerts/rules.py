@@ -2,18 +2,14 @@
 
 import re
 from decimal import Decimal
+from functools import cached_property
 from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
 
 from models.fixed import to_fixed
 from models.scorecard import Points, Strict
-
-MILLISECOND_US = 1_000
-SECOND_US = 1_000 * MILLISECOND_US
-MINUTE_US = 60 * SECOND_US
-HOUR_US = 60 * MINUTE_US
-DAY_US = 24 * HOUR_US
+from models.times import DAY_US, HOUR_US, MILLISECOND_US, MINUTE_US, SECOND_US
 
 DURATION_MAX_US = 3_650 * DAY_US
 """Ten years: an instant plus any wait still fits 63 bits, and a longer wait is a slip of the pen."""
@@ -66,12 +62,12 @@ class Hysteresis(Strict):
     enter: Points
     exit: Points
 
-    @property
+    @cached_property
     def enter_fixed(self) -> int:
         """A score below this enters; ten-thousandths of a point."""
         return to_fixed(self.enter)
 
-    @property
+    @cached_property
     def exit_fixed(self) -> int:
         """A score of at least this leaves; ten-thousandths of a point."""
         return to_fixed(self.exit)
@@ -120,10 +116,14 @@ class PendingFor(Strict):
     """How long the score must stay in the enter band of a severity before an alert opens."""
 
     at_risk: Duration = Field(
-        default=30 * MINUTE_US, description="counted from the assessment that found the account at risk or worse"
+        default=30 * MINUTE_US,
+        json_schema_extra={"default": "30m"},
+        description="counted from the assessment that found the account at risk or worse",
     )
     critical: Duration = Field(
-        default=5 * MINUTE_US, description="counted from the assessment that found the account critical"
+        default=5 * MINUTE_US,
+        json_schema_extra={"default": "5m"},
+        description="counted from the assessment that found the account critical",
     )
 
 
@@ -143,10 +143,12 @@ class AlertRules(Strict):
     )
     recover_for: Duration = Field(
         default=24 * HOUR_US,
+        json_schema_extra={"default": "1d"},
         description="how long the score must stay recovered before the alert is resolved; 0 resolves at once",
     )
     reopen_window: Duration = Field(
         default=72 * HOUR_US,
+        json_schema_extra={"default": "3d"},
         description="an alert that fires again in less than this after it was resolved is reopened under its old "
         "alert_id; with 0 it always gets a new one",
     )
