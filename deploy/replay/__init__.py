@@ -1,0 +1,1 @@
+"""Sample data as events: pure mappings from public data sets, and the producer that sends them in time order."""
