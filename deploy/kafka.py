@@ -275,6 +275,8 @@ def start(
                 raise LauncherSettingError(message)
             _wait_until_ready(broker, deadline_seconds)
             return broker
+        if port != 0:  # said before 40 MB are fetched for nothing
+            port = _untaken(DEFAULT_PORT if port is None else port)
         java = find_java(settings.environment)
         fetch(settings, console)
         class_path = settings.jar_cache.class_path()
@@ -359,11 +361,11 @@ class _Launch:
     class_path: str
     extra_properties: Mapping[str, str]
 
-    def run(self, port: int | None, flags: list[str], deadline_seconds: float) -> Broker:
+    def run(self, port: int, flags: list[str], deadline_seconds: float) -> Broker:
         """Start Java and return once the broker answers; on any failure, Ctrl-C included, nothing is left running."""
         deadline = time.monotonic() + deadline_seconds
         while True:
-            chosen = _free_port() if port == 0 else _untaken(DEFAULT_PORT if port is None else port)
+            chosen = _free_port() if port == 0 else _untaken(port)
             broker = self._spawn(chosen, flags)
             try:
                 _wait_until_ready(broker, deadline - time.monotonic())

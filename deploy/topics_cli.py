@@ -9,7 +9,6 @@ import logging
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -140,8 +139,8 @@ def check(  # noqa: PLR0913 - the options of the command line
 
 
 def _table(seen: Inspection) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("topic", "way", "partitions", "copies", "cleanup", "retention", "state"):
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for heading in ("topic", "way", "parts", "copies", "cleanup", "kept", "state"):
         table.add_column(heading, overflow="fold")
     for name, spec in seen.specs.items():
         worst = next((mismatch.severity for mismatch in seen.mismatches if mismatch.topic == name), None)
