@@ -104,11 +104,12 @@ class Scene:
     again: float = 0.08
     conflict: float = 0.02
     burst: float = 0.002
+    edge: float = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An event before it has an id: what it says, when it arrives, and the forms in which it is sent once more."""
+    """An event before it has an id: what it says, when it arrives, how it is sent again, what barely comes in time."""
 
     topic: str
     body: Record
@@ -116,6 +117,7 @@ class Draft:
     again: Record | None
     again_us: int
     copies: int
+    edge: Record | None
 
 
 def rfc3339(at_us: int, offset_minutes: int = 0) -> str:
@@ -158,6 +160,8 @@ def _in_order_of_arrival(drafts: list[Draft]) -> list[Record]:
             arrivals.append((draft.arrives_us, number, {**draft.body, **identity}))
             if draft.again is not None:
                 arrivals.append((draft.again_us, number, {**draft.again, **identity}))
+        if draft.edge is not None:
+            arrivals.append((draft.arrives_us, number, {**draft.edge, "id": f"e{number}-edge", "source": SOURCES[0]}))
     arrivals.sort(key=lambda arrival: arrival[:2])
     return [record for _, _, record in arrivals]
 
@@ -179,15 +183,19 @@ def _draft(rng: Random, scene: Scene) -> Draft:
     elif _chance(rng, scene.conflict):
         again = _body(rng, scene, topic, account, at_us + rng.choice((0, 1, HOUR)))
     again_us = arrives_us + rng.choice((0, SECOND, HOUR, DAY, GRACE, 30 * DAY))
-    return Draft(topic, body, arrives_us, again, again_us, copies)
+    edge: Record | None = None
+    if arrives_us == at_us and _chance(rng, scene.edge):
+        # Nothing newer can have come: this is exactly seven days late, or one microsecond more.
+        edge = _body(rng, scene, topic, account, at_us - GRACE - (rng.randrange(2) if scene.late else 0))
+    return Draft(topic, body, arrives_us, again, again_us, copies, edge)
 
 
 def _at(rng: Random, scene: Scene) -> int:
     """Draw an event's time: anywhere, on a whole hour (so that there are ties), or within a microsecond of an edge."""
-    near = rng.random()
-    if near < 0.6:  # noqa: PLR2004
+    where = rng.choices(("anywhere", "whole hour", "edge"), weights=(6, 2, 2))[0]
+    if where == "anywhere":
         return scene.start_us + rng.randrange(scene.days * DAY)
-    if near < 0.8:  # noqa: PLR2004
+    if where == "whole hour":
         return scene.start_us + rng.randrange(scene.days * 24) * HOUR
     edges = [day for day in EDGE_DAYS if day < scene.days]
     return scene.start_us + rng.choice(edges) * DAY + rng.choice((0, 0, 1, -1))
