@@ -32,8 +32,12 @@ WORKING: tuple[tuple[str, str, tuple[int, ...], int], ...] = (
     ("trigger_topic", "i1", (), -1),
     ("trigger_offset", "<i8", (), -1),
     ("trigger_at", "<i8", (), NEVER),
+    ("is_dirty", "?", (), 0),
 )
 """Columns of the time between two checkpoints: the assessment published last, and the event that touched the account last."""
+
+PART_NAMES = ("support", "payment", "facts")
+"""The parts of an account: tickets, payments, facts."""
 
 _INITIAL = 1024
 
@@ -61,12 +65,14 @@ class Columns:
     alert_evaluated_at: NDArray[np.int64]
     alert_opened_at: NDArray[np.int64]
     alert_resolved_at: NDArray[np.int64]
+    alert_critical_since: NDArray[np.int64]
     alert_episode: NDArray[np.uint32]
     alert_sequence: NDArray[np.uint32]
     alert_evaluations: NDArray[np.uint32]
     band: NDArray[np.uint8]
     alert_condition: NDArray[np.uint8]
     alert_severity: NDArray[np.uint8]
+    alert_rule: NDArray[np.uint8]
     tickets_created: NDArray[np.uint8]
     tickets_day: NDArray[np.int32]
     tickets_open: NDArray[np.uint16]
@@ -81,11 +87,12 @@ class Columns:
     trigger_topic: NDArray[np.int8]
     trigger_offset: NDArray[np.int64]
     trigger_at: NDArray[np.int64]
+    is_dirty: NDArray[np.bool_]
 
     def __init__(self) -> None:
         self.slots: dict[bytes, int] = {}
         self.keys: list[bytes] = []
-        self.parts: dict[str, list[bytes | None]] = {"support": [], "payment": [], "facts": []}
+        self.parts: dict[str, list[bytes | None]] = {name: [] for name in PART_NAMES}
         self._empty: dict[str, int] = {}
         self._capacity = 0
         for name in row.FIELDS:

@@ -47,12 +47,14 @@ LAYOUTS: dict[int, np.dtype[np.void]] = {
             ("alert_evaluated_at", "<i8"),
             ("alert_opened_at", "<i8"),
             ("alert_resolved_at", "<i8"),
+            ("alert_critical_since", "<i8"),
             ("alert_episode", "<u4"),
             ("alert_sequence", "<u4"),
             ("alert_evaluations", "<u4"),
             ("band", "u1"),
             ("alert_condition", "u1"),
             ("alert_severity", "u1"),
+            ("alert_rule", "u1"),
         ]
     )
 }
@@ -73,6 +75,7 @@ EMPTY_VALUES: dict[str, int] = {
     "alert_evaluated_at": NEVER,
     "alert_opened_at": NEVER,
     "alert_resolved_at": NEVER,
+    "alert_critical_since": NEVER,
 }
 """The empty value of each field that is not zero when empty."""
 

@@ -5,8 +5,13 @@ from typing import Literal
 import msgspec
 
 
+Cause = Literal["value", "appeared", "disappeared", "reweighted"]
+"""Why a component's contribution moved: its own value, its data came or went, or the weights of others shifted."""
+
+
 class ComponentScored(msgspec.Struct, gc=False):
-    """One component of a score. Points are 0 to 100; a contribution is its share of the score."""
+    """One component of a score. Points are 0 to 100; `value` is that of its first measure, `n` the events behind it, `age_s` the age of
+    the newest of them; a contribution is its share of the score."""
 
     name: str
     score: float | None
@@ -24,7 +29,7 @@ class DriverScored(msgspec.Struct, gc=False):
 
     name: str
     points: float
-    cause: Literal["value", "appeared", "disappeared", "reweighted"]
+    cause: Cause
 
 
 class Trigger(msgspec.Struct, gc=False):

@@ -1,0 +1,55 @@
+"""The Faust agents: one for each input topic, each a few lines around the pure pipeline; and the timers beside them."""
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable
+
+    from stream_app.app import ChurnwatchApp
+    from stream_app.transport import PartitionBatch
+
+
+def register(app: "ChurnwatchApp") -> None:
+    """Attach an agent for each input topic, the tick and the heartbeat to an app."""
+    for topic, kind in app.definition.kinds.items():
+        app.agent(app.batches.channels[topic], name=f"stream_app.agents.{kind.replace('-', '_')}")(_agent(app))
+    app.timer(app.settings.tick_interval, name="tick")(_tick(app))
+    app.timer(min(1.0, app.settings.tick_interval), name="heartbeat")(_heartbeat(app))
+
+
+def _agent(app: "ChurnwatchApp") -> Any:
+    async def fold(batches: "AsyncIterable[PartitionBatch]") -> None:
+        """Fold the batches of one input topic, one at a time."""
+        async for batch in batches:
+            number = batch.tp.partition
+            await app.checkpoints.make_room(number)
+            with app.folding():
+                try:
+                    app.fold(batch)
+                except Exception as error:  # crash-only: Faust would acknowledge the batch and go on
+                    app.fail(error)
+            app.consumer.room.set()
+            app.checkpoints.kick(number)
+            await asyncio.sleep(0)  # let a checkpoint that is under way go on before the next batch
+
+    return fold
+
+
+def _tick(app: "ChurnwatchApp") -> Any:
+    async def tick() -> None:
+        """Let time pass for accounts that nothing comes from."""
+        try:
+            await app.tick()
+        except Exception as error:  # crash-only, as above
+            app.fail(error)
+
+    return tick
+
+
+def _heartbeat(app: "ChurnwatchApp") -> Any:
+    async def heartbeat() -> None:
+        """Say that the loop still turns, and how far each partition is behind."""
+        app.observe()
+
+    return heartbeat

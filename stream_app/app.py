@@ -1,0 +1,317 @@
+"""The scoring worker, put together: Faust's app with our transport, recovery, checkpoints, agents and timers."""
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import faust
+import numpy as np
+from aiokafka.errors import KafkaError, ProducerFenced
+from prometheus_client import CollectorRegistry
+
+from models import row
+from models.health import BAND_NAMES, Scale
+from models.input_topics import INPUT_TOPICS
+from stream_app import agents
+from stream_app.admin import ClusterUnreachableError, TopicAdminError, inspect_topics, require_topics
+from stream_app.checkpoints import Checkpoints
+from stream_app.clock import Clock, WallClock
+from stream_app.exits import BrokerError, ConfigError, ConfigProblem, Exit, Gap, ServiceExit, StateMustBeRebuilt
+from stream_app.health import LOOP, HealthServer, HealthState, Limits
+from stream_app.kafka_connection import client_kwargs, faust_credentials, secret_values
+from stream_app.logs import configure_logging, logging_config, worker_options
+from stream_app.metrics import Metrics
+from stream_app.pipeline import Definition, Partition, UnknownCursorVersionError
+from stream_app.producers import Producers
+from stream_app.recovery import BatchTableManager
+from stream_app.release import RELEASE
+from stream_app.settings import Settings
+from stream_app.topics import Installation, topic_name
+from stream_app.transport import Batches, BatchTransport, CursorOutsideLogError, PartitionBatch
+
+log = logging.getLogger(__name__)
+
+BROKER_WAIT_SECONDS = 60.0
+"""How long a starting worker waits for a broker that cannot be reached."""
+
+TABLE = "accounts"
+RAW = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
+ROCKSDB = {"write_buffer_size": 4 << 20, "max_write_buffer_number": 2, "block_cache_size": 4 << 20}
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The broker's names of the topics that a worker writes."""
+
+    changelog: str
+    scores: str
+    alerts: str
+    alert_state: str
+    dead_letters: str
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Names":
+        """The names under a prefix and application id."""
+        prefix = settings.topic_prefix
+        return cls(
+            changelog=f"{settings.app_id}-{TABLE}-changelog",
+            scores=topic_name(prefix, "health-scores"),
+            alerts=topic_name(prefix, "churn-alerts"),
+            alert_state=topic_name(prefix, "alert-state"),
+            dead_letters=topic_name(prefix, "dead-letters"),
+        )
+
+
+def definition_of(settings: Settings) -> Definition:
+    """What the settings make of events."""
+    return Definition(
+        kinds={topic_name(settings.topic_prefix, kind): kind for kind in INPUT_TOPICS},
+        scale=Scale.of(settings.health),
+        rules=settings.alerts,
+        config_version=settings.config_version,
+        release=RELEASE,
+        is_log_clock=settings.clock == "log",
+    )
+
+
+class ChurnwatchApp(faust.App):
+    """Faust's app, and what the stream path shares: the partitions in memory, their producers and checkpoints."""
+
+    settings: Settings
+    definition: Definition
+    names: Names
+    clock: Clock
+    metrics: Metrics
+    health_state: HealthState
+    partitions: dict[int, Partition]
+    producers: Producers
+    checkpoints: Checkpoints
+    batches: Batches
+    table: Any
+
+    async def on_first_start(self) -> None:
+        """Subscribe to the input topics; their records come through the batch channels, not through Faust's conductor."""
+        await super().on_first_start()
+        self.topics.add(self.topic(*self.definition.kinds, **RAW).clone(is_iterator=True))
+
+    async def on_stop(self) -> None:
+        """Write everything, leave the group, and only then let go of the producers."""
+        await super().on_stop()
+        await self.producers.stop()
+
+    def fail(self, error: BaseException) -> NoReturn:
+        """End the process at once with the exit code of what happened: crash-only, memory is worth nothing now."""
+        known = exit_of(error)
+        log.critical("%s", known.message, exc_info=error if known.exit_code is Exit.OTHER else None, extra={"mend": known.mend})
+        logging.shutdown()
+        os._exit(int(known.exit_code))
+
+    def fold(self, batch: PartitionBatch) -> None:
+        """Fold one batch into its partition's memory; nothing is awaited in between."""
+        consumer = self.consumer
+        if batch.generation != self.consumer_generation_id or not consumer.flow_active or batch.epoch < consumer.epoch_wanted:
+            self.metrics.stale_generation_dropped()
+            return
+        number, topic = batch.tp.partition, batch.tp.topic
+        partition = self.partitions[number]
+        records, start = batch.records, batch.start
+        position = partition.positions.get(topic)
+        if position is not None and start != position.offset:
+            if start > position.offset:
+                raise Gap(f"the batch of {topic} partition {number} starts at {start}, the cursor is at {position.offset}")
+            records = [record for record in records if record.offset >= position.offset]
+            if not records:
+                return
+        consumer.folded[batch.tp] = batch.following
+        started, wall_us = self.clock.monotonic(), self.clock.now_us()
+        tally = partition.step(topic, records, batch.following, consumer.behind(number), wall_us)
+        kind = self.definition.kinds[topic]
+        self.metrics.batch(kind, tally.outcomes, tally.reasons, self.clock.monotonic() - started)
+        self.metrics.progress(kind, number, records[-1].timestamp * 1000, wall_us)
+
+    @contextlib.contextmanager
+    def folding(self) -> Iterator[None]:
+        """While a batch is folded and its checkpoint started, a revoke waits."""
+        consumer = self.consumer
+        consumer.folding += 1
+        consumer.idle.clear()
+        try:
+            yield
+        finally:
+            consumer.folding -= 1
+            if not consumer.folding:
+                consumer.idle.set()
+
+    async def tick(self) -> None:
+        """Look at the accounts of every partition that are due, and write what came of it."""
+        wall_us = self.clock.now_us()
+        for number, partition in list(self.partitions.items()):
+            while self.consumer.flow_active and self.partitions.get(number) is partition:
+                if not partition.tick(partition.now(self.consumer.behind(number), wall_us)):
+                    break
+                await self.checkpoints.make_room(number)
+                await asyncio.sleep(0)
+            self.checkpoints.kick(number)
+
+    def observe(self) -> None:
+        """Say how far each partition is, for the probes and the metrics."""
+        now = self.clock.monotonic()
+        self.health_state.beat(LOOP, now)
+        bands = np.zeros(len(BAND_NAMES), np.int64)
+        for number, partition in self.partitions.items():
+            bands += partition.bands()
+            for topic, (position, end) in self.consumer.places(number).items():
+                kind = self.definition.kinds[topic]
+                self.health_state.progress(kind, number, position, end, now)
+                self.metrics.position(kind, number, max(0, end - position))
+        self.metrics.accounts({BAND_NAMES[band]: int(count) for band, count in enumerate(bands)})
+
+
+def exit_of(error: BaseException) -> ServiceExit:
+    """The known way to end that an error stands for."""
+    if isinstance(error, ServiceExit):
+        return error
+    if isinstance(error, CursorOutsideLogError):
+        return StateMustBeRebuilt(str(error), "churnwatch rebuild")
+    if isinstance(error, UnknownCursorVersionError | row.UnknownRowVersionError):
+        return ServiceExit(Exit.REBUILD, str(error), "run the newer release")
+    if isinstance(error, ProducerFenced):
+        return ServiceExit(Exit.RESTART, f"fenced: another worker owns the partition now ({type(error).__name__})", "start it again")
+    if isinstance(error, KafkaError):
+        return ServiceExit(Exit.RESTART, f"the broker refused or did not answer: {error!r}", "start it again")
+    return ServiceExit(Exit.OTHER, f"{type(error).__name__}: {error}")
+
+
+def create_app(settings: Settings, clock: Clock, metrics: Metrics, health_state: HealthState, partitions: int) -> ChurnwatchApp:
+    """The app of a scoring worker; nothing of it is at import, so several can live in one process."""
+    faust_settings: dict[str, Any] = {}
+    if settings.instance_id is not None:
+        faust_settings["consumer_group_instance_id"] = settings.instance_id
+    app = ChurnwatchApp(
+        settings.app_id,
+        broker=settings.kafka_broker_urls,
+        broker_credentials=faust_credentials(settings),
+        store="rocksdb://",
+        datadir=str(settings.data_dir),
+        topic_partitions=partitions,
+        topic_replication_factor=settings.replication or 1,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        table_standby_replicas=settings.standby_replicas,
+        TableManager=BatchTableManager,
+        broker_session_timeout=settings.session_timeout,
+        broker_heartbeat_interval=min(2.0, settings.session_timeout / 4),
+        broker_rebalance_timeout=20.0,
+        broker_request_timeout=40.0,
+        broker_commit_interval=1.0,
+        broker_max_poll_interval=300.0,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=1 << 20,
+        stream_wait_empty=True,
+        stream_recovery_delay=0.0,
+        producer_request_timeout=20.0,
+        web_enabled=False,
+        web_tables_enabled=False,
+        web_router_enabled=False,
+        logging_config=logging_config(settings.log_level, secret_values(settings)),
+        **faust_settings,
+    )
+    app.transport = BatchTransport(app.conf.broker_consumer, app, loop=app.loop)
+    app.settings, app.clock, app.metrics, app.health_state = settings, clock, metrics, health_state
+    app.definition, app.names = definition_of(settings), Names.of(settings)
+    app.partitions = {}
+    app.producers = Producers(settings.app_id, client_kwargs(settings))
+    app.checkpoints = Checkpoints(app)
+    app.table = app.Table(TABLE, key_type=bytes, value_type=bytes, partitions=partitions, options=ROCKSDB)
+    app.batches = Batches(app, app.definition.kinds)
+    agents.register(app)
+    return app
+
+
+@contextlib.contextmanager
+def owning(directory: Path) -> Iterator[None]:
+    """Hold a data directory alone: two processes on one local store would ruin it.
+
+    Raises ConfigError when another process holds it, or it cannot be written.
+    """
+    mend = "give each worker its own CHURNWATCH_DATA_DIR, or stop the other one"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        handle = (directory / "lock").open("w")
+    except OSError as error:
+        raise ConfigError([ConfigProblem("data_dir", "CHURNWATCH_DATA_DIR", f"{directory}: {error.strerror}", "name a directory that can be written")]) from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            wrong = f"{directory} is in use by another worker"
+            raise ConfigError([ConfigProblem("data_dir", "CHURNWATCH_DATA_DIR", wrong, mend)]) from error
+        yield
+
+
+@contextlib.contextmanager
+def _serving(settings: Settings, metrics: Metrics, health_state: HealthState, clock: Clock) -> Iterator[None]:
+    """Answer probes and metrics from a thread."""
+    limits = Limits.of_stall(settings.liveness_stall)
+    server = HealthServer(settings.metrics_host, settings.metrics_port, metrics.registry, health_state, limits, clock)
+    server.start()
+    try:
+        yield
+    finally:
+        server.stop()
+
+
+def _installation(settings: Settings) -> Installation:
+    return Installation(settings.topic_prefix, settings.app_id, settings.partitions, settings.replication)
+
+
+def wait_for_topics(settings: Settings, clock: Clock) -> int:
+    """Wait for the broker, hold its topics against the contract, and count the partitions.
+
+    Raises BrokerError when it cannot be reached in time, or when a topic is missing or wrong.
+    """
+    deadline = clock.monotonic() + BROKER_WAIT_SECONDS
+    while True:
+        try:
+            return _check_topics(settings)
+        except ClusterUnreachableError as error:
+            if clock.monotonic() > deadline:
+                raise BrokerError(str(error), "start the broker, or set KAFKA_BOOTSTRAP to where it is") from error
+            log.warning("Waiting for the broker: %s", error)
+        except TopicAdminError as error:
+            raise BrokerError(str(error), "churnwatch topics apply") from error
+
+
+def _check_topics(settings: Settings) -> int:
+    installation = _installation(settings)
+    options = client_kwargs(settings)
+    options.pop("bootstrap_servers")
+    for warning in require_topics(settings.kafka_bootstrap, installation, client_options=options):
+        log.warning("%s", warning)
+    return inspect_topics(settings.kafka_bootstrap, installation, client_options=options).partitions
+
+
+def run_worker(settings: Settings) -> int:
+    """Run a scoring worker until it is stopped; the exit code. Raises ServiceExit for what can be said in one line."""
+    configure_logging(settings.log_level, secret_values(settings))
+    clock = WallClock()
+    metrics = Metrics(CollectorRegistry())
+    metrics.describe(RELEASE, settings.config_version)
+    health_state = HealthState(clock.monotonic())
+    health_state.describe(release=RELEASE, config_version=settings.config_version, app_id=settings.app_id)
+    with owning(settings.data_dir), _serving(settings, metrics, health_state, clock):
+        partitions = wait_for_topics(settings, clock)
+        app = create_app(settings, clock, metrics, health_state, partitions)
+        worker = faust.Worker(app, **worker_options())
+        worker.spinner = None
+        try:
+            worker.execute_from_commandline()
+        except SystemExit as ended:
+            return int(ended.code or 0)
+    return int(Exit.CLEAN)

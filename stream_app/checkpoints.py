@@ -1,0 +1,141 @@
+"""Checkpoints: everything that a partition owes, in one Kafka transaction; then the local store; then the mirror of the cursor.
+
+With no backlog a checkpoint follows each batch, under load it comes about once a second. Only one runs for a partition at a time.
+What fails here ends the process: nothing of an open transaction counts, and the next owner starts from the last committed cursor.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import rocksdict
+from faust.types import TP
+
+from stream_app.failpoints import failpoint
+from stream_app.pipeline import Checkpoint, Partition
+from stream_app.producers import Record, send
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaProducer
+
+    from stream_app.app import ChurnwatchApp
+
+SLICE_ACCOUNTS = 1000
+"""Accounts written out at a stretch: between slices the loop fetches, folds and answers."""
+
+
+class Checkpoints:
+    """Writes the checkpoints of a worker's partitions."""
+
+    def __init__(self, app: "ChurnwatchApp") -> None:
+        self._app = app
+        self._locks: dict[int, asyncio.Lock] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._last: dict[int, float] = {}
+
+    def kick(self, number: int) -> None:
+        """Start a checkpoint of a partition if one is due and none is under way."""
+        if number not in self._tasks and self._is_due(number):
+            self._tasks[number] = asyncio.ensure_future(self._run(number))
+
+    async def make_room(self, number: int) -> None:
+        """Wait until a partition has few enough changed accounts to go on folding."""
+        partition = self._app.partitions.get(number)
+        while partition is not None and partition.dirty >= self._app.settings.dirty_rows_max:
+            await self.write(number)
+            partition = self._app.partitions.get(number)
+
+    def _is_due(self, number: int) -> bool:
+        partition = self._app.partitions.get(number)
+        if partition is None or not partition.is_moved:
+            return False
+        settings = self._app.settings
+        if partition.dirty >= settings.dirty_rows_max or not self._app.consumer.behind(number):
+            return True
+        return self._app.clock.monotonic() - self._last.get(number, 0.0) >= settings.checkpoint_interval
+
+    async def _run(self, number: int) -> None:
+        try:
+            while self._is_due(number):
+                await self.write(number)
+        finally:
+            del self._tasks[number]
+
+    async def write_all(self) -> None:
+        """Write every partition, whatever is due: before a revoke and a shutdown."""
+        for number in list(self._app.partitions):
+            await self.write(number)
+
+    async def write(self, number: int) -> None:
+        """Write one checkpoint of a partition; a failure ends the process, unless the partition was taken away meanwhile."""
+        lock = self._locks.setdefault(number, asyncio.Lock())
+        async with lock:
+            partition = self._app.partitions.get(number)
+            producer = self._app.producers.of(number)
+            if partition is None or producer is None or not partition.is_moved:
+                return
+            try:
+                await self._write(partition, producer)
+            except Exception as error:  # crash-only: the outermost guard of the write path
+                if self._app.partitions.get(number) is partition:
+                    self._app.metrics.checkpoint_failed()
+                    self._app.fail(error)
+                self._app.log.warning("A checkpoint of partition %s failed after it was taken away: %r", number, error)
+            self._last[number] = self._app.clock.monotonic()
+
+    async def _write(self, partition: Partition, producer: "AIOKafkaProducer") -> None:
+        started = self._app.clock.monotonic()
+        checkpoint = partition.take()
+        failpoint("after_fold")
+        await producer.begin_transaction()
+        stored, last = await self._send(partition.number, checkpoint, producer)
+        failpoint("in_transaction")
+        await producer.commit_transaction()
+        failpoint("after_commit")
+        app = self._app
+        if app.partitions.get(partition.number) is not partition:
+            return  # committed, but the partition was taken away meanwhile: its next owner reads it from the changelog
+        store = app.table.data
+        batch = rocksdict.WriteBatch(raw_mode=True)
+        for key, value in stored:
+            if value is None:
+                batch.delete(key)
+            else:
+                batch.put(key, value)
+        batch.put(store.offset_key, str(last).encode())
+        store._db_for_partition(partition.number).write(batch)
+        failpoint("after_store")
+        for topic, position in checkpoint.positions.items():
+            tp = TP(topic, partition.number)
+            if tp in app.consumer.durable:
+                app.consumer.durable[tp] = position.offset
+        app.metrics.checkpoint(app.clock.monotonic() - started, len(checkpoint.keys))
+        now_us = app.clock.now_us()
+        for said in checkpoint.alerts:
+            app.metrics.alert(said.kind, said.severity, None if said.received_us is None else (now_us - said.received_us) / 1e6)
+
+    async def _send(
+        self, number: int, checkpoint: Checkpoint, producer: "AIOKafkaProducer"
+    ) -> tuple[list[tuple[bytes, bytes | None]], int]:
+        """Send everything inside the open transaction; the changelog records, and the offset of the last of them."""
+        names = self._app.names
+        now_ms = int(self._app.clock.now_us() // 1000)
+        stored: list[tuple[bytes, bytes | None]] = []
+        last = -1
+        for part in checkpoint.slices(SLICE_ACCOUNTS):
+            stored += part.changelog
+            sending = [send(producer, names.changelog, number, [_plain(key, value) for key, value in part.changelog], now_ms)]
+            if part.scores:
+                sending.append(send(producer, names.scores, number, [_plain(key, value) for key, value in part.scores], now_ms))
+            offset, *_ = await asyncio.gather(*sending)
+            last = max(last, offset)
+        alerts = [_plain(said.key, said.event) for said in checkpoint.alerts]
+        states = {said.key: said.state for said in checkpoint.alerts}
+        letters = [(letter.key, letter.value, letter.headers, letter.timestamp_ms) for letter in checkpoint.dead_letters]
+        await send(producer, names.alerts, number, alerts, now_ms)
+        await send(producer, names.alert_state, number, [_plain(key, value) for key, value in states.items()], now_ms)
+        await send(producer, names.dead_letters, number, letters, now_ms)
+        return stored, last
+
+
+def _plain(key: bytes, value: bytes | None) -> Record:
+    return key, value, (), None

@@ -1,0 +1,31 @@
+"""Points at which a test makes the process end, to prove what a crash there leaves behind.
+
+`CHURNWATCH_FAILPOINT=name:nth` ends the process with SIGKILL when the point `name` is passed for the n-th time. Without the variable
+a point costs one look at an empty dictionary.
+"""
+
+import os
+import signal
+
+_VARIABLE = "CHURNWATCH_FAILPOINT"
+
+
+def _armed() -> dict[str, int]:
+    spec = os.environ.get(_VARIABLE, "")
+    if not spec:
+        return {}
+    name, _, nth = spec.partition(":")
+    return {name: int(nth or "1")}
+
+
+_left = _armed()
+
+
+def failpoint(name: str) -> None:
+    """Pass a point; the n-th passing of the armed one is the last thing that this process does."""
+    if not _left:
+        return
+    if name in _left:
+        _left[name] -= 1
+        if _left[name] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)

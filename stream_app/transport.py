@@ -1,0 +1,339 @@
+"""Batches below Faust's conductor: one item for each topic partition and fetch, on a Faust channel for each input topic.
+
+Faust's own path costs four asyncio tasks and an acknowledgement for each record. Here a fetch becomes one `PartitionBatch` on the
+channel of its topic, and a plain Faust agent folds it. Positions are not kept from acknowledgements: the truth is the cursor in the
+changelog (`stream_app.recovery` seeks to it), the group's committed offsets are a mirror of it for lag monitors.
+
+What is overridden of faust-streaming 0.15.3 and aiokafka 0.14.0 is held by tests/contract/test_faust_members.py.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.structs import ConsumerRecord, OffsetAndMetadata, TopicPartition
+from faust.transport.consumer import ensure_TP
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+if TYPE_CHECKING:
+    from stream_app.app import ChurnwatchApp
+
+FETCH_TIMEOUT_SECONDS = 0.2
+"""How long a fetch waits for records: a seek waits for it to end."""
+
+EMPTY_TIMEOUT_SECONDS = 20.0
+"""How long a revoke waits for the batch that is being folded."""
+
+
+@dataclass(eq=False, slots=True)
+class PartitionBatch:
+    """Records of one topic partition, in the order of the log.
+
+    `start` is the offset that the fetch read from, `following` the offset to read next: between them lie the records and
+    nothing else that is to be applied. `generation` and `epoch` say under which assignment and after which seek they were fetched.
+    """
+
+    tp: TP
+    generation: int
+    epoch: int
+    start: int
+    following: int
+    records: list[ConsumerRecord[bytes, bytes]]
+
+
+class Fetched(NamedTuple):
+    """What one fetch found: records by partition, where each was read from and goes on, and where the log ends."""
+
+    records: dict[TP, list[ConsumerRecord[bytes, bytes]]]
+    starts: dict[TP, int]
+    positions: dict[TP, int]
+    ends: dict[TP, int]
+    epoch: int
+
+
+class Sought(NamedTuple):
+    """Where a source partition was sought to, and where its log begins and ends."""
+
+    offset: int
+    begin: int
+    end: int
+
+
+class CursorOutsideLogError(Exception):
+    """A cursor points to records that the input topic does not have: it was shortened, or made anew."""
+
+
+class BatchThread(driver.AIOKafkaConsumerThread):
+    """Faust's consumer thread, with one fetch or one seek at a time, and committed transactions only."""
+
+    epoch = 0
+
+    def __post_init__(self) -> None:
+        """Make the lock in which every fetch and every seek runs, and the positions that batches start from."""
+        super().__post_init__()
+        self._positions_lock: asyncio.Lock | None = None
+        self._starts: dict[TP, int] = {}
+
+    def _lock(self) -> asyncio.Lock:
+        """The lock belongs to the loop of this thread, which is running when it is first asked for."""
+        if self._positions_lock is None:
+            self._positions_lock = asyncio.Lock()
+        return self._positions_lock
+
+    async def fetch(self, active: set[TP], max_records: int) -> Fetched:
+        """Fetch what there is of the active partitions, at most `max_records` records."""
+        return cast("Fetched", await self.call_thread(self._fetch, active, max_records))
+
+    async def _fetch(self, active: set[TP], max_records: int) -> Fetched:
+        async with self._lock():
+            consumer = self._ensure_consumer()
+            # An empty set would mean all partitions to aiokafka.
+            if not active or not self.consumer.flow_active:
+                return Fetched({}, {}, {}, {}, self.epoch)
+            if consumer._closed or consumer._fetcher._closed:
+                raise driver.ConsumerStoppedError
+            with consumer._fetcher._subscriptions.fetch_context():
+                found = await consumer._fetcher.fetched_records(active, timeout=FETCH_TIMEOUT_SECONDS, max_records=max_records)
+            records, starts, positions, ends = {}, {}, {}, {}
+            assignment = consumer._subscription.subscription.assignment
+            for tp in active:
+                state = assignment.state_value(TopicPartition(tp.topic, tp.partition))
+                if state is not None and state.has_valid_position:
+                    positions[tp] = state.position
+                    ends[tp] = state.highwater if state.lso is None else state.lso
+            for found_tp, batch in found.items():
+                tp = ensure_TP(found_tp)
+                records[tp] = batch
+                starts[tp] = self._starts.get(tp, batch[0].offset)
+                self._starts[tp] = positions[tp]
+            return Fetched(records, starts, positions, {tp: end for tp, end in ends.items() if end is not None}, self.epoch)
+
+    async def seek_sources(self, cursor: Mapping[TP, int], sources: Iterable[TP]) -> dict[TP, Sought]:
+        """Seek each source to its cursor; without one to the committed offset, else to the beginning of its log.
+
+        Raises CursorOutsideLogError for a cursor that its log does not reach.
+        """
+        return cast("dict[TP, Sought]", await self.call_thread(self._seek_sources, cursor, list(sources)))
+
+    async def _seek_sources(self, cursor: Mapping[TP, int], sources: list[TP]) -> dict[TP, Sought]:
+        async with self._lock():
+            consumer = self._ensure_consumer()
+            tps = [TopicPartition(tp.topic, tp.partition) for tp in sources]
+            begins = await consumer.beginning_offsets(tps)
+            ends = await consumer.end_offsets(tps)
+            sought = {}
+            for tp, aiotp in zip(sources, tps, strict=True):
+                begin, end = begins[aiotp], ends[aiotp]
+                offset = cursor.get(tp)
+                if offset is None:
+                    committed = await consumer.committed(aiotp)
+                    offset = begin if committed is None or not begin <= committed <= end else committed
+                elif not begin <= offset <= end:
+                    raise CursorOutsideLogError(
+                        f"the state has folded {tp.topic} partition {tp.partition} up to offset {offset}, but its log holds {begin} to {end}"
+                    )
+                consumer._fetcher.seek_to(aiotp, offset)
+                self._starts[tp] = offset
+                sought[tp] = Sought(offset, begin, end)
+            self.epoch += 1
+            return sought
+
+    async def _seek_wait(self, consumer: "driver.Consumer", partitions: Mapping[TP, int]) -> Any:
+        async with self._lock():
+            return await super()._seek_wait(consumer, partitions)
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        """Mirror the cursors for lag monitors; the state does not depend on it, so a failure is only logged."""
+        consumer = self._ensure_consumer()
+        mine = self.assignment()
+        mirrored = {TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(at, "") for tp, at in offsets.items() if tp in mine}
+        if not mirrored:
+            return False
+        try:
+            await consumer.commit(mirrored)
+        except KafkaError as error:
+            self.log.warning("Mirroring the cursor to the group's offsets failed: %r", error)
+            return False
+        return True
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        settings = cast("ChurnwatchApp", self.app).settings
+        was_in_transaction = self.consumer.in_transaction
+        self.consumer.in_transaction = True  # what makes Faust read committed transactions only
+        try:
+            consumer = super()._create_worker_consumer(transport)
+        finally:
+            self.consumer.in_transaction = was_in_transaction
+        # Faust hard-codes 1,500 ms. One fetch is in flight for each broker, so topics with nothing new would stall the busy ones.
+        consumer._fetch_max_wait_ms = settings.fetch_max_wait_ms
+        consumer._fetch_min_bytes = settings.fetch_min_bytes
+        return consumer
+
+
+class BatchConsumer(driver.Consumer):
+    """Faust's consumer, delivering partition batches to the channels of `app.batches`."""
+
+    app: "ChurnwatchApp"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.durable: dict[TP, int] = {}
+        self.delivered: dict[TP, int] = {}
+        self.folded: dict[TP, int] = {}
+        self.ends: dict[TP, int] = {}
+        self.epoch_wanted = 0
+        self.folding = 0
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self.room = asyncio.Event()
+
+    def _new_consumer_thread(self) -> BatchThread:
+        return BatchThread(self, loop=self.loop, beacon=self.beacon)
+
+    @property
+    def batch_thread(self) -> BatchThread:
+        """The thread that talks to the broker."""
+        return cast("BatchThread", self._thread)
+
+    async def perform_seek(self) -> None:
+        """Do nothing: Faust never moves positions behind our back, `seek_sources` alone does."""
+
+    async def seek_sources(self, cursor: Mapping[TP, int]) -> None:
+        """Seek every assigned input partition to its cursor; batches that were fetched before are refused from here on."""
+        sources = [tp for tp in self.assignment() if not self._is_changelog_tp(tp)]
+        self.epoch_wanted = self.batch_thread.epoch + 1
+        generation = self.app.consumer_generation_id
+        sought = await self.batch_thread.seek_sources(cursor, sources)
+        if generation != self.app.consumer_generation_id:
+            return
+        self.durable = {tp: at.offset for tp, at in sought.items()}
+        self.delivered = dict(self.durable)
+        self.folded = dict(self.durable)
+        self.ends = {tp: at.end for tp, at in sought.items()}
+        self._committed_offset.clear()
+
+    def behind(self, partition: int) -> set[str]:
+        """The input topics that have records of this partition which are not folded yet."""
+        return {tp.topic for tp, end in self.ends.items() if tp.partition == partition and self.folded.get(tp, 0) < end}
+
+    def places(self, partition: int) -> dict[str, tuple[int, int]]:
+        """How far each input topic's partition is folded, and where it ends as far as the last fetch knew."""
+        return {tp.topic: (self.folded.get(tp, 0), end) for tp, end in self.ends.items() if tp.partition == partition}
+
+    # -- delivery
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        try:
+            while not (self._stopped.is_set() or fetcher._stopped.is_set()):
+                await self._drain_once(fetcher)
+        except asyncio.CancelledError:
+            if self.app.should_stop or fetcher._stopped.is_set():
+                return
+            raise
+        except (OffsetOutOfRangeError, CursorOutsideLogError) as error:
+            self.app.fail(error)
+
+    async def _drain_once(self, fetcher: Any) -> None:
+        if not self.flow_active:
+            await self.wait(self.can_resume_flow)
+            return
+        active = set(self._get_active_partitions())
+        if not active:
+            await self.sleep(0.05)
+            return
+        generation = self.app.consumer_generation_id
+        try:
+            fetched = await self.batch_thread.fetch(active, self.app.settings.batch_records_max * 4)
+        except self.consumer_stopped_errors:
+            if self.app.should_stop:
+                return
+            raise
+        if generation != self.app.consumer_generation_id or not self.flow_active:
+            return  # a rebalance: positions are reset by the seek that ends it
+        recovery = self.app.tables.recovery
+        recovery.note_positions(fetched.positions)
+        self._note_ends(fetched)
+        for tp, records in fetched.records.items():
+            if self._is_changelog_tp(tp):
+                recovery.apply(tp, records)
+                await asyncio.sleep(0)
+            elif not await self._deliver(fetcher, generation, tp, records, fetched):
+                return
+
+    def _note_ends(self, fetched: Fetched) -> None:
+        if fetched.epoch < self.epoch_wanted:
+            return
+        for tp, end in fetched.ends.items():
+            if tp in self.ends:
+                self.ends[tp] = end
+                # Control records at the end are never delivered: with nothing delivered that is not folded, they are behind us.
+                at = fetched.positions[tp]
+                if tp not in fetched.records and self.folded[tp] >= self.delivered[tp]:
+                    self.folded[tp] = max(self.folded[tp], at)
+
+    async def _deliver(self, fetcher: Any, generation: int, tp: TP, records: list[Any], fetched: Fetched) -> bool:
+        """Put the records on their topic's channel in batches; False when a rebalance came between."""
+        queue = self.app.batches.queue(tp.topic)
+        size = self.app.settings.batch_records_max
+        start = fetched.starts[tp]
+        for first in range(0, len(records), size):
+            some = records[first : first + size]
+            is_last = first + size >= len(records)
+            following = fetched.positions[tp] if is_last else some[-1].offset + 1
+            # Never `await queue.put()`: clearing the queue, as a rebalance does, cancels who waits in it and ends the fetcher.
+            while queue.full():
+                self.room.clear()
+                await self.wait_first(self.room.wait(), self.suspend_flow.wait())
+                if generation != self.app.consumer_generation_id or not self.flow_active or fetcher._stopped.is_set():
+                    return False
+            self.delivered[tp] = following
+            queue.put_nowait(PartitionBatch(tp, generation, fetched.epoch, start, following, some))
+            start = following
+        return True
+
+    # -- the mirror of the cursor
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> list[TP]:  # noqa: ARG002 - Faust's signature
+        return [tp for tp, offset in self.durable.items() if self._committed_offset[tp] != offset]
+
+    def _new_offset(self, tp: TP) -> int | None:
+        return self.durable.get(tp)
+
+    async def wait_empty(self) -> None:
+        """Wait for the batch that is being folded, then write everything: what precedes a revoke and a shutdown."""
+        try:
+            await asyncio.wait_for(self.idle.wait(), EMPTY_TIMEOUT_SECONDS)
+        except TimeoutError:
+            self.log.warning("A batch is being folded for more than %s s: it is given up", EMPTY_TIMEOUT_SECONDS)
+        await self.app.checkpoints.write_all()
+        await self.commit_and_end_transactions()
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Write everything, then forget where the partitions stood."""
+        await super().on_partitions_revoked(revoked)
+        self.room.set()
+        for positions in (self.durable, self.delivered, self.folded, self.ends):
+            positions.clear()
+
+
+class BatchTransport(driver.Transport):
+    """Faust's aiokafka transport with the batch consumer."""
+
+    Consumer = BatchConsumer
+
+
+class Batches:
+    """A Faust channel for each input topic, on which its batches come; small, because what waits there are whole batches."""
+
+    SIZE = 8
+
+    def __init__(self, app: "ChurnwatchApp", topics: Iterable[str]) -> None:
+        self.channels = {topic: app.channel(maxsize=self.SIZE) for topic in topics}
+
+    def queue(self, topic: str) -> asyncio.Queue[Any]:
+        """The queue that the one agent of a topic reads."""
+        (subscriber,) = self.channels[topic]._subscribers
+        return cast("asyncio.Queue[Any]", subscriber.queue)
