@@ -1,7 +1,7 @@
 """Logs: every line on stderr is one JSON object, Faust's, mode's, aiokafka's and Python's own warnings too.
 
-Fields of every line: `time` (RFC 3339, UTC, `Z`), `level`, `logger`, `message`; then what the call names; and, where there
-are any, `exception` (the traceback as one text) and `suppressed` (lines like this that were left out before it).
+Fields of every line: `time` (RFC 3339, UTC, `Z`), `level`, `logger`, `message`; then what the call names; and, where
+there are any, `exception` (the traceback as one text) and `suppressed` (lines like this that were left out before it).
 
 Nothing here keeps a secret out of a log on purpose: that is the caller's. The filter is the second net.
 """

@@ -314,7 +314,7 @@ def _mend_of_unknown(name: str, value: str) -> str:
     if name in known or name in _OTHERS_KAFKA or not value:
         return ""
     if name.startswith(PREFIX):
-        is_others = name.split("__")[0] in _nested_variables() or _SERVICE_LINK.fullmatch(f"{name}={value}")
+        is_others = name.split("__", 1)[0] in _nested_variables() or _SERVICE_LINK.fullmatch(f"{name}={value}")
         return "" if is_others else nearest(name, known)
     # Others have KAFKA_ variables too, so only one that is nearly one of ours is a slip of the pen.
     near = difflib.get_close_matches(name, settings, 1, _NEARLY_THE_SAME) if name.startswith("KAFKA_") else []
