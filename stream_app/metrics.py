@@ -142,7 +142,7 @@ class Metrics:
         self._config.labels(config_version).set(1)
 
     def batch(self, topic: str, outcomes: Mapping[str, int], reasons: Mapping[str, int], seconds: float) -> None:
-        """Count a folded batch of an input topic, by its contract's name: records by outcome, dead letters by reason."""
+        """Count a folded batch of an input topic (its name in the contract): records by outcome, rejects by reason."""
         for outcome, count in outcomes.items():
             self._events.labels(topic, outcome).inc(count)
         for reason, count in reasons.items():
