@@ -592,7 +592,18 @@ def test_a_day_counts_at_most_255_failed_payments_of_both_kinds_together() -> No
         ([invoice("overdue", at(3)), invoice("overdue", at(1), invoice_id="other")], Fraction(9)),
         ([record("charge.failed", at(0), {"charge_id": "c", "amount": money(1)})], Fraction(0)),
     ],
-    ids=["no date", "not yet", "due", "due counts, not the status", "failed", "overdue", "paid", "voided", "least", "charge"],
+    ids=[
+        "no date",
+        "not yet",
+        "due",
+        "due counts, not the status",
+        "failed",
+        "overdue",
+        "paid",
+        "voided",
+        "least",
+        "charge",
+    ],
 )
 def test_days_overdue_at_day_ten(records: list[Record], days: Fraction) -> None:
     """The earliest unpaid invoice counts, to the fraction of a day."""
