@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 
 from deploy.replay import oulad as oulad_data
 from deploy.replay import ravenstack as ravenstack_data
-from deploy.replay.corpus import Corpus, Window
+from deploy.replay.corpus import SAMPLE_DIR, Corpus, Window
 from deploy.replay.envelope import ReplayDataError
 from deploy.replay.producer import Pace, ReplayError, Sender, replay
 from deploy.replay.producer import Progress as Reached
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
     from rich.progress import Task
 
-DATA_DIR: Final = Path(__file__).parents[1] / "data"
-"""The sample that ships with the product."""
 INTERRUPTED: Final = 130
 """What a shell calls a command that Ctrl-C ended: the replay is not complete."""
 _SHOWN_IN_DRY_RUN: Final = 12
@@ -81,55 +79,66 @@ _Speed = Annotated[
     ),
 ]
 _From = Annotated[
-    datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day to send; what was before is left out.")
+    datetime | None,
+    typer.Option("--from", formats=["%Y-%m-%d"], help="First day to send; what was before is left out."),
 ]
 _Until = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day that is not sent any more.")]
-_LimitDays = Annotated[int | None, typer.Option(min=1, help="Send so many days of the log, counted from the first event.")]
-_DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the first events and the counts per type; send nothing.")]
-_Bootstrap = Annotated[
-    str | None, typer.Option(envvar="KAFKA_BOOTSTRAP", help="Address of the cluster. [default: 127.0.0.1:29092]")
+_LimitDays = Annotated[
+    int | None, typer.Option(min=1, help="Send so many days of the log, counted from the first event.")
 ]
-_Prefix = Annotated[str | None, typer.Option(envvar="CHURNWATCH_TOPIC_PREFIX", help="Goes before every topic's name.")]
+_DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print the first events and the counts per type; send nothing.")
+]
+_Bootstrap = Annotated[
+    str | None,
+    typer.Option(
+        envvar="KAFKA_BOOTSTRAP", help="Address of the cluster, host:port[,host:port]. [default: 127.0.0.1:29092]"
+    ),
+]
+_Prefix = Annotated[
+    str | None,
+    typer.Option(envvar="CHURNWATCH_TOPIC_PREFIX", help="Put before every topic's name: PREFIX.usage-events."),
+]
 
 
 @replay_app.command()
 def oulad(
     *,
-    directory: _Directory = DATA_DIR,
+    directory: _Directory = SAMPLE_DIR,
     speed: _Speed = "max",  # type: ignore[assignment]  # the text that the parser is given
     since: _From = None,
     until: _Until = None,
     limit_days: _LimitDays = None,
     dry_run: _DryRun = False,
     bootstrap: _Bootstrap = None,
-    topic_prefix: _Prefix = None,
+    prefix: _Prefix = None,
 ) -> None:
     """Replay the Open University Learning Analytics data: real usage, real commitments, real cancellations.
 
-    The sample has 1,000 accounts and 185,754 events from 2012-04-02 to 2014-09-30. DIR may hold `oulad_dev_*` files too:
-    the larger set is taken.
+    The sample has 1,000 accounts and 185,754 events from 2012-04-02 to 2014-09-30. DIR may hold `oulad_dev_*` files
+    too: the larger set is taken.
     """
-    request = Request(speed, since, until, limit_days, bootstrap, topic_prefix)
+    request = Request(speed, since, until, limit_days, bootstrap, prefix)
     _run(lambda: oulad_data.corpus(directory), request, dry_run=dry_run)
 
 
 @replay_app.command()
 def ravenstack(
     *,
-    directory: _Directory = DATA_DIR,
+    directory: _Directory = SAMPLE_DIR,
     speed: _Speed = "max",  # type: ignore[assignment]  # the text that the parser is given
     since: _From = None,
     until: _Until = None,
     limit_days: _LimitDays = None,
     dry_run: _DryRun = False,
     bootstrap: _Bootstrap = None,
-    topic_prefix: _Prefix = None,
+    prefix: _Prefix = None,
 ) -> None:
     """Replay the simulated SaaS company RavenStack: tickets, subscriptions, money, contradictions.
 
     500 accounts and 45,459 events from 2023-01-01 to 2024-12-31.
     """
-    request = Request(speed, since, until, limit_days, bootstrap, topic_prefix)
+    request = Request(speed, since, until, limit_days, bootstrap, prefix)
     _run(lambda: ravenstack_data.corpus(directory), request, dry_run=dry_run)
 
 
@@ -142,7 +151,7 @@ class Request:
     until: datetime | None
     limit_days: int | None
     bootstrap: str | None
-    topic_prefix: str | None
+    prefix: str | None
 
     def window(self, corpus: Corpus) -> Window:
         """Return the days to send."""
@@ -155,7 +164,7 @@ class Request:
 
     def sender(self) -> Sender:
         """Return the producer for the cluster that the options, the environment or the configuration file name."""
-        given = {"kafka_bootstrap": self.bootstrap, "topic_prefix": self.topic_prefix}
+        given = {"kafka_bootstrap": self.bootstrap, "topic_prefix": self.prefix}
         settings = load_settings(overrides={key: value for key, value in given.items() if value is not None})
         return Sender(client_kwargs(settings), settings.topic_prefix)
 
@@ -226,7 +235,7 @@ def _how_far(told: Reached, total: int) -> str:
 
 @contextmanager
 def stop_signal() -> Iterator[threading.Event]:
-    """Make SIGINT and SIGTERM set a flag, so that what was sent is waited for; the second one ends the process as usual."""
+    """Make SIGINT and SIGTERM set a flag, so that what was sent is waited for; the second one ends the process."""
     stop = threading.Event()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
 
 from deploy.replay.envelope import ReplayDataError
 
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
 
     from deploy.replay.envelope import Event
 
-_FOREVER = "9999-12-31"
+SAMPLE_DIR: Final = Path(__file__).parents[1] / "data"
+"""The data that ship with the product."""
+_FOREVER: Final = "9999-12-31"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,10 @@ class Window:
 
     @classmethod
     def chosen(cls, corpus: Corpus, since: date | None, until: date | None, limit_days: int | None) -> Self:
-        """Return the window asked for; `limit_days` counts from the first event in it. Raises `ReplayDataError` when it is empty."""
+        """Return the window asked for; `limit_days` counts from the first event in it.
+
+        Raises `ReplayDataError` when no event is in it.
+        """
         window = cls(since.isoformat() if since else "", until.isoformat() if until else _FOREVER)
         first = next(window.of(corpus.events()), None)
         if first is None:
@@ -51,7 +57,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """A data set: `events()` begins anew each time, in time order; `count` knows the number in a window without making them all."""
+    """A data set: `events()` begins anew each time, in time order; `count` says how many of them a window holds."""
 
     title: str
     events: Callable[[], Iterator[Event]]

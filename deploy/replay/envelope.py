@@ -18,9 +18,7 @@ MIDNIGHT: Final = "T00:00:00Z"
 END_OF_DAY: Final = "T23:59:59Z"
 """The last second of a day: what was due that day and did not happen."""
 
-_CLOCK: Final = tuple(
-    f"T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}Z" for second in range(DAY_SECONDS)
-)
+_CLOCK: Final = tuple(f"T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}Z" for second in range(DAY_SECONDS))
 _CENT: Final = Decimal("0.01")
 _TOPIC_OF_FAMILY: Final = {
     "usage": USAGE,
@@ -49,7 +47,9 @@ class Event(TypedDict):
     data: dict[str, object]
 
 
-def event(source: str, event_type: str, event_id: str, time: str, account_id: str, data: dict[str, object]) -> Event:
+def event(  # noqa: PLR0917 - the members of the envelope, in its order
+    source: str, event_type: str, event_id: str, time: str, account_id: str, data: dict[str, object]
+) -> Event:
     """Return the envelope around `data`; `event_id` is unique within the source."""
     return {
         "specversion": "1.0",
@@ -100,7 +100,7 @@ def cents(amount: str) -> int:
 
 
 def rows(name: str, lines: Iterable[str], columns: tuple[str, ...]) -> Iterator[list[str]]:
-    """Yield the rows of a CSV table whose header is exactly `columns`; raises `ReplayDataError` naming file and line."""
+    """Yield the rows of a CSV table with exactly these columns; raises `ReplayDataError` naming file and line."""
     table = csv.reader(lines)
     header = next(table, [])
     if tuple(header) != columns:

@@ -3,14 +3,14 @@
 How a row becomes an event, and why so:
 
 - **Usage** is spread over its day by a hash of the row; the first and the last second of a day are kept free.
-- **An invoice for every assessment that counts** (weight above 0; its total is the weight in dollars) is issued when the
-  account signs up, for the whole term. The days are those of the account's *product and term*, which hold for all
+- **An invoice for every assessment that counts** (weight above 0; its total is the weight in dollars) is issued when
+  the account signs up, for the whole term. The days are those of the account's *product and term*, which hold for all
   accounts alike. The account's own `due` rows would give the same days, but they end at a cancellation: whoever issued
   from them would tell the stream in advance who is going to cancel.
-- A `due` row is only used on its day: what has not been settled by the end of that day is overdue. A `settled` row is a
-  payment on its day. What is not yet due at a cancellation, or at the end of the term, is voided then.
-- **A subscription** of 1.00 USD a month begins with the sign-up. It ends with the cancellation, at the beginning of that
-  day (usage of that day, and some later, still arrives: it is in the data), or else with the term, at its end.
+- A `due` row is only used on its day: what has not been settled by the end of that day is overdue. A `settled` row is
+  a payment on its day. What is not yet due at a cancellation, or at the end of the term, is voided then.
+- **A subscription** of 1.00 USD a month begins with the sign-up. It ends with the cancellation, at the beginning of
+  that day (usage of that day, and some later, still arrives: it is in the data), or else with the term, at its end.
 
 Scores of settled assessments are survey answers, and wait until surveys exist.
 """
@@ -74,7 +74,7 @@ class Assessment:
 Term = tuple[str, str]
 """What has one schedule: a product, and the day that its term begins."""
 Schedule = dict[str, Assessment]
-"""What counts in a term, by id, in order of the day it falls due."""
+"""What counts in a term, by id."""
 _Happening = tuple[str, "Callable[[], Iterator[Event]]"]
 """A day, and what becomes of it."""
 
@@ -101,10 +101,9 @@ class Account:
 def find(directory: Path) -> Files:
     """Return the larger of the sets in a directory; raises `ReplayDataError` when there is none."""
     for name in SETS:
-        files = Files(name, *(directory / f"oulad_{name}_{part}.csv.gz" for part in ("accounts", "usage", "commitments")))
-        missing = [file.name for file in (files.accounts, files.usage, files.commitments) if not file.is_file()]
-        if not missing:
-            return files
+        files = [directory / f"oulad_{name}_{part}.csv.gz" for part in ("accounts", "usage", "commitments")]
+        if all(file.is_file() for file in files):
+            return Files(name, *files)
     message = f"{directory}: no oulad_dev_* or oulad_small_* files (accounts, usage and commitments, .csv.gz) are there"
     raise ReplayDataError(message)
 
@@ -163,7 +162,8 @@ class Ledger:
         time = account.signed_up + MIDNIGHT
         yield _event("account.created", account, time, account.account_id, _facts_of(account, time))
         yield _event("contract.signed", account, time, account.account_id, _contract(account))
-        yield _event("subscription.upserted", account, time, f"{account.account_id}:1", _subscription(account, 1, "active"))
+        begun = _subscription(account, 1, "active")
+        yield _event("subscription.upserted", account, time, f"{account.account_id}:1", begun)
         for assessment in self._schedules[account.term].values():
             if not assessment.due or assessment.due >= account.signed_up:
                 yield _invoice_event("invoice.issued", account, time, assessment)
@@ -222,7 +222,7 @@ def _schedules(file: Path, accounts: dict[str, Account]) -> dict[Term, Schedule]
             schedule = terms[accounts[account_id].term]
             if kind == "due" or assessment_id not in schedule:
                 schedule[assessment_id] = Assessment(assessment_id, day if kind == "due" else "", weight)
-    return {term: dict(sorted(schedule.items(), key=lambda item: (item[1].due, item[0]))) for term, schedule in terms.items()}
+    return terms
 
 
 def _on(days: Iterable[tuple[str, Account]], make: Callable[[Account], Iterator[Event]]) -> Iterator[_Happening]:
@@ -280,7 +280,6 @@ def _subscription(account: Account, version: int, status: str) -> dict[str, obje
         "status": status,
         "items": [item],
         "currency": "USD",
-        "discounts": [],
         "started_at": account.signed_up + MIDNIGHT,
         "current_period_start": account.term_start + MIDNIGHT,
         "current_period_end": account.term_end + END_OF_DAY,
@@ -296,9 +295,6 @@ def _invoice_event(event_type: str, account: Account, time: str, assessment: Ass
         "invoice_id": invoice_id,
         "subscription_id": account.account_id,
         "total": usd(assessment.weight),
-        "tax": usd("0"),
-        "lines": [],
-        "attempt": 1 if event_type == "invoice.paid" else 0,
     }
     if assessment.due:
         data["due_at"] = assessment.due + END_OF_DAY

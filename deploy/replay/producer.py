@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 from kafka import KafkaProducer
+from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError
 from kafka.partitioner.default import murmur2
 
@@ -66,7 +67,8 @@ class Pace:
 class Sender:
     """An idempotent producer for one prefix; within a topic the events of an account keep their order.
 
-    `connection` are kafka-python's arguments: `bootstrap_servers` (a list) and what security the broker asks for. A context manager: leaving it waits for what was sent, unless an error is on its way already.
+    `connection` are kafka-python's arguments: `bootstrap_servers` (a list) and what security the broker asks for. A
+    context manager: leaving it waits for what was sent, unless an error is on its way already.
     """
 
     connection: Mapping[str, Any]
@@ -78,30 +80,38 @@ class Sender:
     _failure: BaseException | None = None
 
     def __enter__(self) -> Self:
-        """Connect and look for the topics; raises `ReplayError` when the broker or a topic is not there."""
+        """Look for the topics and connect; raises `ReplayError` when the broker or a topic is not there."""
         try:
+            self._look_for_topics()
             self._producer = KafkaProducer(
                 enable_idempotence=True,
                 acks="all",
                 linger_ms=20,
                 batch_size=128 * 1024,
+                # Its checksum is plain Python: what is packed takes half the time, besides the room.
                 compression_type="gzip",
                 allow_auto_create_topics=False,
-                bootstrap_timeout_ms=_REACH_TIMEOUT_MS,
-                max_block_ms=_REACH_TIMEOUT_MS,
                 **self.connection,
             )
         except KafkaError as error:
             message = f"nobody answers at {self.bootstrap}: start Kafka (churnwatch kafka start) or set KAFKA_BOOTSTRAP"
             raise ReplayError(message) from error
-        try:
-            for topic in TOPICS:
-                self._names[topic] = topic_name(self.prefix, topic)
-                self._partitions[topic] = self._count_partitions(self._names[topic])
-        except BaseException:
-            self._producer.close(timeout=0)
-            raise
         return self
+
+    def _look_for_topics(self) -> None:
+        self._names = {topic: topic_name(self.prefix, topic) for topic in TOPICS}
+        with KafkaAdminClient(bootstrap_timeout_ms=_REACH_TIMEOUT_MS, **self.connection) as admin:
+            answer = admin.describe_topics(list(self._names.values()))
+        described = {topic["name"]: topic["partitions"] for topic in answer}
+        missing = [name for name in self._names.values() if not described.get(name)]
+        if missing:
+            setting = f"CHURNWATCH_TOPIC_PREFIX={self.prefix} " if self.prefix else ""
+            message = (
+                f"{', '.join(missing)}: not at {self.bootstrap}, or hidden from us; "
+                f"create the topics with: {setting}churnwatch topics apply"
+            )
+            raise ReplayError(message)
+        self._partitions = {topic: len(described[name]) for topic, name in self._names.items()}
 
     @property
     def bootstrap(self) -> str:
@@ -112,17 +122,11 @@ class Sender:
         """Return where events go, for people."""
         return f"{self.bootstrap}, topics {self.prefix}.*-events" if self.prefix else self.bootstrap
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Close the connection."""
         self._producer.close(timeout=ACK_TIMEOUT_SECONDS if error is None else 0)
-
-    def _count_partitions(self, topic: str) -> int:
-        try:
-            return len(self._producer.partitions_for(topic))
-        except KafkaError as error:
-            setting = f"CHURNWATCH_TOPIC_PREFIX={self.prefix} " if self.prefix else ""
-            message = f"topic {topic} is not there ({type(error).__name__}); create the topics: {setting}churnwatch topics apply"
-            raise ReplayError(message) from error
 
     def send(self, event: Event) -> None:
         """Hand one event over; raises `ReplayError` when an earlier one could not be delivered."""
@@ -134,9 +138,8 @@ class Sender:
         if home is None:
             home = self._homes[key] = murmur2(key) & 0x7FFFFFFF
         try:
-            sent = self._producer.send(
-                self._names[topic], value=_encode(event), key=key, partition=home % self._partitions[topic]
-            )
+            partition = home % self._partitions[topic]
+            sent = self._producer.send(self._names[topic], value=_encode(event), key=key, partition=partition)
         except KafkaError as error:
             self._failure = error
             raise self._undelivered() from error
@@ -155,8 +158,8 @@ class Sender:
         self._failure = self._failure or error
 
     def _undelivered(self) -> ReplayError:
-        kind = type(self._failure).__name__
-        return ReplayError(f"an event could not be delivered to {self.bootstrap} ({kind}: {self._failure}); is the broker up?")
+        cause = f"{type(self._failure).__name__}: {self._failure}"
+        return ReplayError(f"an event could not be delivered to {self.bootstrap} ({cause}); is the broker up?")
 
 
 def replay(
@@ -169,7 +172,8 @@ def replay(
 ) -> Progress:
     """Send events until they end or `stop` is set, and return how far that got: all of it acknowledged.
 
-    `tell` is called now and then, from this thread. Raises `ReplayError` when delivery fails; what `tell` was told last holds then.
+    `tell` is called now and then, from this thread. Raises `ReplayError` when delivery fails; what `tell` was told last
+    holds then.
     """
     progress = Progress()
     began = time.monotonic()

@@ -5,14 +5,15 @@ How a row becomes an event, and why so:
 - **Accounts** are created at their sign-up. **Subscriptions** begin and end at the beginning of their days; their price
   a seat is the MRR over the seats (twelve times that for an annual one), a trial's is 0.
 - **Usage** belongs to the account of its subscription and is spread over its day by a hash of its id; errors become a
-  second event beside it. Whose seat it was is not told, so the account stands for the user.
+  second event beside it.
 - **Tickets** are created at the beginning of their day, answered after the response time and solved when they were
-  closed; a few are answered after that, and stay so. Channel and kind are not told: `web` and `question`.
+  closed; a few are answered after that, and stay so.
 - **Churn events** move the account to the stage `churned`, and are a refund where money went back.
 
 The tables contradict each other (usage before its subscription, tickets before the sign-up, churn without an end of a
-subscription): every row is sent as it is, at its own time. What only the future knew is not sent: the flags `churn_flag`,
-`upgrade_flag`, `downgrade_flag` and `escalation_flag` have no day. Satisfaction and feedback wait until surveys exist.
+subscription): every row is sent as it is, at its own time. What the data do not tell is left out: the user, a ticket's
+channel and kind. So is what only the future knew: `churn_flag`, `upgrade_flag`, `downgrade_flag`, `escalation_flag`
+have no day. Satisfaction and feedback wait until surveys exist.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ Row = dict[str, str]
 
 
 def find(directory: Path) -> Mapping[str, str]:
-    """Return the text of each table, from the archive or from the CSV files; raises `ReplayDataError` when one is missing."""
+    """Return the text of each table, from the archive or the CSV files; raises `ReplayDataError` without them."""
     if (directory / ARCHIVE).is_file():
         return _unpacked(directory / ARCHIVE)
     for folder in (directory, directory / "ravenstack"):
@@ -137,10 +138,11 @@ def _in_table_order(tables: Mapping[str, str]) -> Iterator[Event]:
         owners[subscription["subscription_id"]] = subscription["account_id"]
         yield from _subscription(subscription)
     for use in _rows(tables, "feature_usage"):
-        if use["subscription_id"] not in owners:
-            message = f"usage {use['usage_id']} is of subscription {use['subscription_id']}, which is not in the subscriptions"
+        owner = owners.get(use["subscription_id"])
+        if owner is None:
+            message = f"usage {use['usage_id']} is of subscription {use['subscription_id']}, which is in no row"
             raise ReplayDataError(message)
-        yield from _usage(use, owners[use["subscription_id"]])
+        yield from _usage(use, owner)
     for ticket in _rows(tables, "support_tickets"):
         yield from _ticket(ticket)
     for churn in _rows(tables, "churn_events"):
@@ -196,7 +198,6 @@ def _subscription(row: Row) -> Iterator[Event]:
         "status": "trialing" if is_trial else "active",
         "items": [_item(row)],
         "currency": "USD",
-        "discounts": [],
         "started_at": started_at,
         "cancel_at_period_end": False,
         "auto_renew": row["auto_renew_flag"] == "True",
@@ -215,7 +216,7 @@ def _item(row: Row) -> dict[str, object]:
     seats, billing = int(row["seats"]), row["billing_frequency"]
     a_month, rest = divmod(cents(row["mrr_amount"]), seats)
     if rest:
-        message = f"subscription {row['subscription_id']}: {row['mrr_amount']} is no whole number of cents for {seats} seats"
+        message = f"subscription {row['subscription_id']}: {row['mrr_amount']} for {seats} seats is no price in cents"
         raise ReplayDataError(message)
     return {
         "item_id": row["subscription_id"],
@@ -234,7 +235,6 @@ def _usage(row: Row, account_id: str) -> Iterator[Event]:
     time = spread(row["usage_date"], usage_id)
     used: dict[str, object] = {
         "event": feature,
-        "user_id": account_id,
         "feature": feature,
         "count": int(row["usage_count"]),
         "duration_ms": int(row["usage_duration_secs"]) * 1000,
@@ -251,10 +251,7 @@ def _ticket(row: Row) -> Iterator[Event]:
     replied_at = _rfc3339(submitted + timedelta(minutes=float(row["first_response_time_minutes"])))
     created: dict[str, object] = {
         "ticket_id": ticket_id,
-        "channel": "web",
         "priority": _PRIORITY[row["priority"]],
-        "kind": "question",
-        "tags": [],
     }
     yield _event("ticket.created", ticket_id, _rfc3339(submitted), account_id, created)
     reply: dict[str, object] = {"ticket_id": ticket_id, "author_role": "agent", "public": True}
