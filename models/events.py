@@ -149,7 +149,7 @@ class UsageEventData(Payload, frozen=True, kw_only=True):
     properties: Attributes | None = None
 
 
-class UsageEvent(Envelope, frozen=True, tag_field="type", tag="usage.event"):
+class UsageEvent(Envelope, frozen=True, kw_only=True, tag_field="type", tag="usage.event"):
     """Product usage."""
 
     data: UsageEventData
@@ -166,7 +166,7 @@ class UsageSessionData(Payload, frozen=True, kw_only=True):
     is_bounce: bool | None = None
 
 
-class UsageSession(Envelope, frozen=True, tag_field="type", tag="usage.session"):
+class UsageSession(Envelope, frozen=True, kw_only=True, tag_field="type", tag="usage.session"):
     """A visit to the product; counts as one use."""
 
     data: UsageSessionData
@@ -181,7 +181,7 @@ class UsagePageData(Payload, frozen=True, kw_only=True):
     campaign: Campaign | None = None
 
 
-class UsagePage(Envelope, frozen=True, tag_field="type", tag="usage.page"):
+class UsagePage(Envelope, frozen=True, kw_only=True, tag_field="type", tag="usage.page"):
     """A page that was looked at; counts as one use."""
 
     data: UsagePageData
@@ -195,7 +195,7 @@ class UsageGaugeData(Payload, frozen=True, kw_only=True):
     seats: Count | None = None
 
 
-class UsageGauge(Envelope, frozen=True, tag_field="type", tag="usage.gauge"):
+class UsageGauge(Envelope, frozen=True, kw_only=True, tag_field="type", tag="usage.gauge"):
     """A licence or quota snapshot; counts as no use."""
 
     data: UsageGaugeData
@@ -208,7 +208,7 @@ class UsageErrorData(Payload, frozen=True, kw_only=True):
     count: Count = 1
 
 
-class UsageError(Envelope, frozen=True, tag_field="type", tag="usage.error"):
+class UsageError(Envelope, frozen=True, kw_only=True, tag_field="type", tag="usage.error"):
     """Failed queries, crashes; counts as no use."""
 
     data: UsageErrorData
@@ -230,7 +230,7 @@ class TicketCreatedData(Payload, frozen=True, kw_only=True):
     department: Label | None = None
 
 
-class TicketCreated(Envelope, frozen=True, tag_field="type", tag="ticket.created"):
+class TicketCreated(Envelope, frozen=True, kw_only=True, tag_field="type", tag="ticket.created"):
     """A ticket was opened."""
 
     data: TicketCreatedData
@@ -246,7 +246,7 @@ class TicketRepliedData(Payload, frozen=True, kw_only=True):
     text: Text | None = None
 
 
-class TicketReplied(Envelope, frozen=True, tag_field="type", tag="ticket.replied"):
+class TicketReplied(Envelope, frozen=True, kw_only=True, tag_field="type", tag="ticket.replied"):
     """Somebody wrote on a ticket."""
 
     data: TicketRepliedData
@@ -261,7 +261,7 @@ class TicketStatusChangedData(Payload, frozen=True, kw_only=True):
     reason: Text | None = None
 
 
-class TicketStatusChanged(Envelope, frozen=True, tag_field="type", tag="ticket.status_changed"):
+class TicketStatusChanged(Envelope, frozen=True, kw_only=True, tag_field="type", tag="ticket.status_changed"):
     """A ticket has another status."""
 
     data: TicketStatusChangedData
@@ -275,7 +275,7 @@ class TicketPriorityChangedData(Payload, frozen=True, kw_only=True):
     to: Priority
 
 
-class TicketPriorityChanged(Envelope, frozen=True, tag_field="type", tag="ticket.priority_changed"):
+class TicketPriorityChanged(Envelope, frozen=True, kw_only=True, tag_field="type", tag="ticket.priority_changed"):
     """A ticket has another priority."""
 
     data: TicketPriorityChangedData
@@ -289,7 +289,7 @@ class TicketAssignedData(Payload, frozen=True, kw_only=True):
     department: Label | None = None
 
 
-class TicketAssigned(Envelope, frozen=True, tag_field="type", tag="ticket.assigned"):
+class TicketAssigned(Envelope, frozen=True, kw_only=True, tag_field="type", tag="ticket.assigned"):
     """A ticket was given to somebody."""
 
     data: TicketAssignedData
@@ -301,7 +301,7 @@ class TicketReopenedData(Payload, frozen=True, kw_only=True):
     ticket_id: ObjectId
 
 
-class TicketReopened(Envelope, frozen=True, tag_field="type", tag="ticket.reopened"):
+class TicketReopened(Envelope, frozen=True, kw_only=True, tag_field="type", tag="ticket.reopened"):
     """A solved ticket was opened again."""
 
     data: TicketReopenedData
@@ -314,7 +314,7 @@ class TicketMergedData(Payload, frozen=True, kw_only=True):
     into: ObjectId
 
 
-class TicketMerged(Envelope, frozen=True, tag_field="type", tag="ticket.merged"):
+class TicketMerged(Envelope, frozen=True, kw_only=True, tag_field="type", tag="ticket.merged"):
     """A ticket became part of another."""
 
     data: TicketMergedData
@@ -326,7 +326,7 @@ class TicketDeletedData(Payload, frozen=True, kw_only=True):
     ticket_id: ObjectId
 
 
-class TicketDeleted(Envelope, frozen=True, tag_field="type", tag="ticket.deleted"):
+class TicketDeleted(Envelope, frozen=True, kw_only=True, tag_field="type", tag="ticket.deleted"):
     """A ticket was deleted, or was spam."""
 
     data: TicketDeletedData
@@ -340,7 +340,7 @@ class TicketAccountChangedData(Payload, frozen=True, kw_only=True):
     to: ObjectId
 
 
-class TicketAccountChanged(Envelope, frozen=True, tag_field="type", tag="ticket.account_changed"):
+class TicketAccountChanged(Envelope, frozen=True, kw_only=True, tag_field="type", tag="ticket.account_changed"):
     """A ticket belongs to another account; sent once for each of the two."""
 
     data: TicketAccountChangedData
@@ -353,7 +353,7 @@ class TicketAbandonedData(Payload, frozen=True, kw_only=True):
     ticket_id: ObjectId | None = None
 
 
-class TicketAbandoned(Envelope, frozen=True, tag_field="type", tag="ticket.abandoned"):
+class TicketAbandoned(Envelope, frozen=True, kw_only=True, tag_field="type", tag="ticket.abandoned"):
     """A call ended while it was waiting."""
 
     data: TicketAbandonedData
@@ -421,7 +421,7 @@ class SubscriptionUpsertedData(Payload, frozen=True, kw_only=True):
     auto_renew: bool | None = None
 
 
-class SubscriptionUpserted(Envelope, frozen=True, tag_field="type", tag="subscription.upserted"):
+class SubscriptionUpserted(Envelope, frozen=True, kw_only=True, tag_field="type", tag="subscription.upserted"):
     """A subscription is new or has changed."""
 
     data: SubscriptionUpsertedData
@@ -457,7 +457,7 @@ class InvoiceIssuedData(InvoiceData, frozen=True, kw_only=True):
     total: Money
 
 
-class InvoiceIssued(Envelope, frozen=True, tag_field="type", tag="invoice.issued"):
+class InvoiceIssued(Envelope, frozen=True, kw_only=True, tag_field="type", tag="invoice.issued"):
     """An invoice was sent."""
 
     data: InvoiceIssuedData
@@ -467,7 +467,7 @@ class InvoicePaidData(InvoiceData, frozen=True, kw_only=True):
     """The invoice that was paid."""
 
 
-class InvoicePaid(Envelope, frozen=True, tag_field="type", tag="invoice.paid"):
+class InvoicePaid(Envelope, frozen=True, kw_only=True, tag_field="type", tag="invoice.paid"):
     """An invoice was paid."""
 
     data: InvoicePaidData
@@ -477,7 +477,7 @@ class InvoicePaymentFailedData(InvoiceData, frozen=True, kw_only=True):
     """The invoice, and which attempt failed."""
 
 
-class InvoicePaymentFailed(Envelope, frozen=True, tag_field="type", tag="invoice.payment_failed"):
+class InvoicePaymentFailed(Envelope, frozen=True, kw_only=True, tag_field="type", tag="invoice.payment_failed"):
     """An attempt to collect an invoice failed."""
 
     data: InvoicePaymentFailedData
@@ -487,7 +487,7 @@ class InvoiceVoidedData(InvoiceData, frozen=True, kw_only=True):
     """The invoice that is void."""
 
 
-class InvoiceVoided(Envelope, frozen=True, tag_field="type", tag="invoice.voided"):
+class InvoiceVoided(Envelope, frozen=True, kw_only=True, tag_field="type", tag="invoice.voided"):
     """An invoice is owed no more."""
 
     data: InvoiceVoidedData
@@ -497,7 +497,7 @@ class InvoiceOverdueData(InvoiceData, frozen=True, kw_only=True):
     """The invoice that is overdue."""
 
 
-class InvoiceOverdue(Envelope, frozen=True, tag_field="type", tag="invoice.overdue"):
+class InvoiceOverdue(Envelope, frozen=True, kw_only=True, tag_field="type", tag="invoice.overdue"):
     """An invoice should have been paid by now."""
 
     data: InvoiceOverdueData
@@ -519,7 +519,7 @@ class ChargeSucceededData(ChargeData, frozen=True, kw_only=True):
     """The charge that succeeded."""
 
 
-class ChargeSucceeded(Envelope, frozen=True, tag_field="type", tag="charge.succeeded"):
+class ChargeSucceeded(Envelope, frozen=True, kw_only=True, tag_field="type", tag="charge.succeeded"):
     """Money was taken."""
 
     data: ChargeSucceededData
@@ -529,7 +529,7 @@ class ChargeFailedData(ChargeData, frozen=True, kw_only=True):
     """The charge that failed."""
 
 
-class ChargeFailed(Envelope, frozen=True, tag_field="type", tag="charge.failed"):
+class ChargeFailed(Envelope, frozen=True, kw_only=True, tag_field="type", tag="charge.failed"):
     """Money could not be taken."""
 
     data: ChargeFailedData
@@ -545,7 +545,7 @@ class RefundCreatedData(Payload, frozen=True, kw_only=True):
     cancels_subscription: bool = False
 
 
-class RefundCreated(Envelope, frozen=True, tag_field="type", tag="refund.created"):
+class RefundCreated(Envelope, frozen=True, kw_only=True, tag_field="type", tag="refund.created"):
     """A charge was refunded, whole or in part."""
 
     data: RefundCreatedData
@@ -563,7 +563,7 @@ class DisputeOpenedData(DisputeData, frozen=True, kw_only=True):
     """The dispute that was opened."""
 
 
-class DisputeOpened(Envelope, frozen=True, tag_field="type", tag="dispute.opened"):
+class DisputeOpened(Envelope, frozen=True, kw_only=True, tag_field="type", tag="dispute.opened"):
     """A charge is disputed."""
 
     data: DisputeOpenedData
@@ -573,7 +573,7 @@ class DisputeClosedData(DisputeData, frozen=True, kw_only=True):
     """The dispute that was closed, and how."""
 
 
-class DisputeClosed(Envelope, frozen=True, tag_field="type", tag="dispute.closed"):
+class DisputeClosed(Envelope, frozen=True, kw_only=True, tag_field="type", tag="dispute.closed"):
     """A dispute was decided."""
 
     data: DisputeClosedData
@@ -587,7 +587,7 @@ class CreditNoteCreatedData(Payload, frozen=True, kw_only=True):
     invoice_id: ObjectId | None = None
 
 
-class CreditNoteCreated(Envelope, frozen=True, tag_field="type", tag="credit_note.created"):
+class CreditNoteCreated(Envelope, frozen=True, kw_only=True, tag_field="type", tag="credit_note.created"):
     """An invoice was corrected by a credit note."""
 
     data: CreditNoteCreatedData
@@ -618,7 +618,7 @@ class AccountCreatedData(AccountData, frozen=True, kw_only=True):
     """Facts of the new account."""
 
 
-class AccountCreated(Envelope, frozen=True, tag_field="type", tag="account.created"):
+class AccountCreated(Envelope, frozen=True, kw_only=True, tag_field="type", tag="account.created"):
     """An account exists (again)."""
 
     data: AccountCreatedData
@@ -628,7 +628,7 @@ class AccountUpdatedData(AccountData, frozen=True, kw_only=True):
     """Facts that have changed."""
 
 
-class AccountUpdated(Envelope, frozen=True, tag_field="type", tag="account.updated"):
+class AccountUpdated(Envelope, frozen=True, kw_only=True, tag_field="type", tag="account.updated"):
     """Facts of an account have changed."""
 
     data: AccountUpdatedData
@@ -638,7 +638,7 @@ class AccountDeletedData(AccountData, frozen=True, kw_only=True):
     """The account as it was."""
 
 
-class AccountDeleted(Envelope, frozen=True, tag_field="type", tag="account.deleted"):
+class AccountDeleted(Envelope, frozen=True, kw_only=True, tag_field="type", tag="account.deleted"):
     """An account exists no more."""
 
     data: AccountDeletedData
@@ -651,7 +651,7 @@ class AccountOwnerChangedData(Payload, frozen=True, kw_only=True):
     to: Label
 
 
-class AccountOwnerChanged(Envelope, frozen=True, tag_field="type", tag="account.owner_changed"):
+class AccountOwnerChanged(Envelope, frozen=True, kw_only=True, tag_field="type", tag="account.owner_changed"):
     """An account has another CSM."""
 
     data: AccountOwnerChangedData
@@ -664,7 +664,7 @@ class AccountStageChangedData(Payload, frozen=True, kw_only=True):
     to: Label
 
 
-class AccountStageChanged(Envelope, frozen=True, tag_field="type", tag="account.stage_changed"):
+class AccountStageChanged(Envelope, frozen=True, kw_only=True, tag_field="type", tag="account.stage_changed"):
     """An account is in another stage of its life cycle."""
 
     data: AccountStageChangedData
@@ -683,7 +683,7 @@ class AccountAliasedData(Payload, frozen=True, kw_only=True):
     alias: Alias
 
 
-class AccountAliased(Envelope, frozen=True, tag_field="type", tag="account.aliased"):
+class AccountAliased(Envelope, frozen=True, kw_only=True, tag_field="type", tag="account.aliased"):
     """Another system knows the account by a name of its own."""
 
     data: AccountAliasedData
@@ -696,7 +696,7 @@ class UserAddedData(Payload, frozen=True, kw_only=True):
     role: UserRole | None = None
 
 
-class UserAdded(Envelope, frozen=True, tag_field="type", tag="user.added"):
+class UserAdded(Envelope, frozen=True, kw_only=True, tag_field="type", tag="user.added"):
     """A user joined the account."""
 
     data: UserAddedData
@@ -709,7 +709,7 @@ class UserRemovedData(Payload, frozen=True, kw_only=True):
     role: UserRole | None = None
 
 
-class UserRemoved(Envelope, frozen=True, tag_field="type", tag="user.removed"):
+class UserRemoved(Envelope, frozen=True, kw_only=True, tag_field="type", tag="user.removed"):
     """A user left the account."""
 
     data: UserRemovedData
@@ -722,7 +722,7 @@ class UserRoleChangedData(Payload, frozen=True, kw_only=True):
     role: UserRole
 
 
-class UserRoleChanged(Envelope, frozen=True, tag_field="type", tag="user.role_changed"):
+class UserRoleChanged(Envelope, frozen=True, kw_only=True, tag_field="type", tag="user.role_changed"):
     """A user is something else to the account."""
 
     data: UserRoleChangedData
@@ -738,7 +738,7 @@ class SignupCompletedData(Payload, frozen=True, kw_only=True):
     referred_by: Label | None = None
 
 
-class SignupCompleted(Envelope, frozen=True, tag_field="type", tag="signup.completed"):
+class SignupCompleted(Envelope, frozen=True, kw_only=True, tag_field="type", tag="signup.completed"):
     """Somebody signed up."""
 
     data: SignupCompletedData
@@ -751,7 +751,7 @@ class OnboardingStepCompletedData(Payload, frozen=True, kw_only=True):
     checklist: Label | None = None
 
 
-class OnboardingStepCompleted(Envelope, frozen=True, tag_field="type", tag="onboarding.step_completed"):
+class OnboardingStepCompleted(Envelope, frozen=True, kw_only=True, tag_field="type", tag="onboarding.step_completed"):
     """A step of the onboarding is done."""
 
     data: OnboardingStepCompletedData
@@ -771,7 +771,7 @@ class TrialStartedData(TrialData, frozen=True, kw_only=True):
     """The trial that started."""
 
 
-class TrialStarted(Envelope, frozen=True, tag_field="type", tag="trial.started"):
+class TrialStarted(Envelope, frozen=True, kw_only=True, tag_field="type", tag="trial.started"):
     """A trial started."""
 
     data: TrialStartedData
@@ -781,7 +781,7 @@ class TrialConvertedData(TrialData, frozen=True, kw_only=True):
     """The trial that is paid for now."""
 
 
-class TrialConverted(Envelope, frozen=True, tag_field="type", tag="trial.converted"):
+class TrialConverted(Envelope, frozen=True, kw_only=True, tag_field="type", tag="trial.converted"):
     """A trial became a subscription."""
 
     data: TrialConvertedData
@@ -791,7 +791,7 @@ class TrialEndedData(TrialData, frozen=True, kw_only=True):
     """The trial that ended."""
 
 
-class TrialEnded(Envelope, frozen=True, tag_field="type", tag="trial.ended"):
+class TrialEnded(Envelope, frozen=True, kw_only=True, tag_field="type", tag="trial.ended"):
     """A trial ended without a subscription."""
 
     data: TrialEndedData
@@ -811,7 +811,7 @@ class ContractSignedData(ContractData, frozen=True, kw_only=True):
     """The contract that was signed."""
 
 
-class ContractSigned(Envelope, frozen=True, tag_field="type", tag="contract.signed"):
+class ContractSigned(Envelope, frozen=True, kw_only=True, tag_field="type", tag="contract.signed"):
     """A contract was signed."""
 
     data: ContractSignedData
@@ -821,7 +821,7 @@ class RenewalDueData(ContractData, frozen=True, kw_only=True):
     """The contract whose term ends."""
 
 
-class RenewalDue(Envelope, frozen=True, tag_field="type", tag="renewal.due"):
+class RenewalDue(Envelope, frozen=True, kw_only=True, tag_field="type", tag="renewal.due"):
     """The term of a contract comes to its end."""
 
     data: RenewalDueData
@@ -831,7 +831,7 @@ class RenewalOutcomeData(ContractData, frozen=True, kw_only=True):
     """The contract, and what became of it."""
 
 
-class RenewalOutcome(Envelope, frozen=True, tag_field="type", tag="renewal.outcome"):
+class RenewalOutcome(Envelope, frozen=True, kw_only=True, tag_field="type", tag="renewal.outcome"):
     """A renewal was decided."""
 
     data: RenewalOutcomeData
@@ -844,7 +844,7 @@ class ReferralMadeData(Payload, frozen=True, kw_only=True):
     referred_account: ObjectId | None = None
 
 
-class ReferralMade(Envelope, frozen=True, tag_field="type", tag="referral.made"):
+class ReferralMade(Envelope, frozen=True, kw_only=True, tag_field="type", tag="referral.made"):
     """The account recommended us to another."""
 
     data: ReferralMadeData
@@ -857,7 +857,7 @@ class ReferralConvertedData(Payload, frozen=True, kw_only=True):
     referred_account: ObjectId | None = None
 
 
-class ReferralConverted(Envelope, frozen=True, tag_field="type", tag="referral.converted"):
+class ReferralConverted(Envelope, frozen=True, kw_only=True, tag_field="type", tag="referral.converted"):
     """A referral became an account."""
 
     data: ReferralConvertedData
@@ -870,7 +870,7 @@ class EntitlementChangedData(Payload, frozen=True, kw_only=True):
     seats: Count | None = None
 
 
-class EntitlementChanged(Envelope, frozen=True, tag_field="type", tag="entitlement.changed"):
+class EntitlementChanged(Envelope, frozen=True, kw_only=True, tag_field="type", tag="entitlement.changed"):
     """The account may use something else."""
 
     data: EntitlementChangedData
@@ -885,7 +885,7 @@ class TouchpointLoggedData(Payload, frozen=True, kw_only=True):
     sentiment: float | Label | None = None
 
 
-class TouchpointLogged(Envelope, frozen=True, tag_field="type", tag="touchpoint.logged"):
+class TouchpointLogged(Envelope, frozen=True, kw_only=True, tag_field="type", tag="touchpoint.logged"):
     """A contact was logged."""
 
     data: TouchpointLoggedData
@@ -898,7 +898,7 @@ class CsmPulseSetData(Payload, frozen=True, kw_only=True):
     comment: Text | None = None
 
 
-class CsmPulseSet(Envelope, frozen=True, tag_field="type", tag="csm.pulse_set"):
+class CsmPulseSet(Envelope, frozen=True, kw_only=True, tag_field="type", tag="csm.pulse_set"):
     """The CSM gave their own view."""
 
     data: CsmPulseSetData
@@ -910,7 +910,7 @@ class ChampionLeftData(Payload, frozen=True, kw_only=True):
     user_id: ObjectId
 
 
-class ChampionLeft(Envelope, frozen=True, tag_field="type", tag="champion.left"):
+class ChampionLeft(Envelope, frozen=True, kw_only=True, tag_field="type", tag="champion.left"):
     """The account's champion left it."""
 
     data: ChampionLeftData
@@ -920,7 +920,7 @@ class RecommendationMadeData(Payload, frozen=True, kw_only=True):
     """No member is known yet."""
 
 
-class RecommendationMade(Envelope, frozen=True, tag_field="type", tag="recommendation.made"):
+class RecommendationMade(Envelope, frozen=True, kw_only=True, tag_field="type", tag="recommendation.made"):
     """The CSM recommended something to the account."""
 
     data: RecommendationMadeData
@@ -930,7 +930,7 @@ class RecommendationActionedData(Payload, frozen=True, kw_only=True):
     """No member is known yet."""
 
 
-class RecommendationActioned(Envelope, frozen=True, tag_field="type", tag="recommendation.actioned"):
+class RecommendationActioned(Envelope, frozen=True, kw_only=True, tag_field="type", tag="recommendation.actioned"):
     """The account followed a recommendation."""
 
     data: RecommendationActionedData

@@ -4,7 +4,7 @@ import msgspec
 
 from models import events
 from models.columns import Columns
-from models.parts import OBJECTS_MAX, Number, Write, write, write_number
+from models.parts import OBJECTS_MAX, Number, Write, rank, write, write_number
 from models.times import parse_us
 
 TEXT_FACTS = ("name", "segment", "industry", "region", "plan", "parent_id", "owner", "created_at", "lifecycle_stage", "currency")
@@ -45,16 +45,16 @@ def fold(facts: Facts, event: object, at: int, newest: int) -> None:  # noqa: AR
         case events.AccountCreated() | events.AccountUpdated():
             _members(facts, event, at)
             if isinstance(event, events.AccountCreated):
-                _number(facts, "is_deleted", 0, at, event.id)
+                _number(facts, "is_deleted", 0, at, rank(event))
         case events.AccountDeleted():
-            _number(facts, "is_deleted", 1, at, event.id)
+            _number(facts, "is_deleted", 1, at, rank(event))
         case events.AccountOwnerChanged():
-            _text(facts, "owner", event.data.to, at, event.id)
+            _text(facts, "owner", event.data.to, at, rank(event))
         case events.AccountStageChanged():
-            _text(facts, "lifecycle_stage", event.data.to, at, event.id)
+            _text(facts, "lifecycle_stage", event.data.to, at, rank(event))
         case events.EntitlementChanged():
             if event.data.seats is not None:
-                _number(facts, "seats", event.data.seats, at, event.id)
+                _number(facts, "seats", event.data.seats, at, rank(event))
         case events.ContractSigned() | events.RenewalDue():
             _contract(facts, event, at)
         case _:
@@ -65,11 +65,11 @@ def _members(facts: Facts, event: events.AccountCreated | events.AccountUpdated,
     for name in TEXT_FACTS:
         text = getattr(event.data, name)
         if text is not None:
-            _text(facts, name, text, at, event.id)
+            _text(facts, name, text, at, rank(event))
     for name in NUMBER_FACTS:
         number = getattr(event.data, name)
         if number is not None:
-            _number(facts, name, number, at, event.id)
+            _number(facts, name, number, at, rank(event))
 
 
 def _contract(facts: Facts, event: events.ContractSigned | events.RenewalDue, at: int) -> None:
@@ -77,7 +77,7 @@ def _contract(facts: Facts, event: events.ContractSigned | events.RenewalDue, at
         return
     known = facts.contracts
     known[event.data.contract_id] = write_number(
-        known.get(event.data.contract_id), parse_us(event.data.term_end), at, event.id
+        known.get(event.data.contract_id), parse_us(event.data.term_end), at, rank(event)
     )
     if len(known) > OBJECTS_MAX:
         del known[min(known, key=lambda name: (known[name].at, name))]

@@ -56,7 +56,7 @@ class Scale:
 
     weights: dict[ComponentName, int]
     lines: dict[ComponentName, tuple[Line, ...]]
-    feeds_weight: int
+    feeds: frozenset[ComponentName]
     coverage_min: int
     bounds: tuple[int, int, int]
 
@@ -66,7 +66,7 @@ class Scale:
         return cls(
             weights={name: to_fixed(card.component(name).weight) for name in COMPONENTS},
             lines={name: tuple(_line(linear) for linear in card.component(name).measures) for name in COMPONENTS},
-            feeds_weight=sum(to_fixed(card.component(name).weight) for name in card.feeds),
+            feeds=frozenset(card.feeds),
             coverage_min=card.coverage_min_fixed,
             bounds=(to_fixed(card.bands.at_risk), to_fixed(card.bands.watch), to_fixed(card.bands.healthy)),
         )
@@ -107,7 +107,9 @@ def weigh(component: Ints, scale: Scale) -> Assessment:
     divisor = np.maximum(total, 1)
     score = half_up_many(shares.sum(axis=1), divisor)
     contribution = np.where(present, apportion(shares, divisor, score), NONE)
-    coverage = half_up_many(total * SCALE, scale.feeds_weight)
+    fed = np.zeros(COMPONENT_SLOTS, np.int64)
+    fed[: len(COMPONENTS)] = [name in scale.feeds for name in COMPONENTS]
+    coverage = half_up_many((weight * fed).sum(axis=1) * SCALE, int((weights * fed).sum()))
     score = np.where(total > 0, score, NONE)
     band = band_of(score, scale)
     band[(coverage < scale.coverage_min) | (total == 0)] = Band.NO_DATA

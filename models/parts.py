@@ -6,6 +6,7 @@ stored in a record of its own only when it changed.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -29,8 +30,13 @@ GRACE_US = 7 * DAY_US
 BYTE_MAX = 255
 
 
+def rank(event: Any) -> str:
+    """What decides between two writes at the same instant: the event's id, and after it its source; the greater text wins."""
+    return f"{event.id}\0{event.source}"
+
+
 class Write(msgspec.Struct, array_like=True, gc=False):
-    """A value with the `(time, id)` of its last write."""
+    """A value with the time and the rank of its last write."""
 
     value: str
     at: int
@@ -38,7 +44,7 @@ class Write(msgspec.Struct, array_like=True, gc=False):
 
 
 class Number(msgspec.Struct, array_like=True, gc=False):
-    """An integer value with the `(time, id)` of its last write."""
+    """An integer value with the time and the rank of its last write."""
 
     value: int
     at: int

@@ -6,7 +6,7 @@ import msgspec
 
 from models import events
 from models.columns import Columns
-from models.parts import Number, Write, day_ring, least, let_go, wins, write
+from models.parts import Number, Write, day_ring, least, let_go, rank, wins, write
 from models.row import NEVER
 from models.times import parse_us
 
@@ -107,11 +107,11 @@ def fold(payment: Payment, event: object, at: int, newest: int) -> None:
         case events.SubscriptionUpserted():
             _subscription(payment, event, at)
         case events.RefundCreated():
-            _amount(payment.refunds, event.data.refund_id, event.data.amount, at, event.id)
+            _amount(payment.refunds, event.data.refund_id, event.data.amount, at, rank(event))
         case events.DisputeOpened() | events.DisputeClosed():
-            _amount(payment.disputes, event.data.dispute_id, event.data.amount, at, event.id)
+            _amount(payment.disputes, event.data.dispute_id, event.data.amount, at, rank(event))
         case events.CreditNoteCreated():
-            _amount(payment.credit_notes, event.data.credit_note_id, event.data.amount, at, event.id)
+            _amount(payment.credit_notes, event.data.credit_note_id, event.data.amount, at, rank(event))
     _let_go(payment, newest)
 
 
@@ -119,31 +119,31 @@ def _invoice(payment: Payment, event: events.InvoiceEvent, status: str, at: int)
     data = event.data
     invoice = payment.invoices.get(data.invoice_id)
     if invoice is None:
-        invoice = payment.invoices[data.invoice_id] = Invoice(at, Write(status, at, event.id), failed={})
+        invoice = payment.invoices[data.invoice_id] = Invoice(at, Write(status, at, rank(event)), failed={})
     else:
         invoice.newest_at = max(invoice.newest_at, at)
-        invoice.status = write(invoice.status, status, at, event.id)
-    if data.due_at is not None and wins(invoice.due, at, event.id):
-        invoice.due = Number(parse_us(data.due_at), at, event.id)
-    if data.total is not None and (invoice.total is None or (at, event.id) > (invoice.total.at, invoice.total.id)):
-        invoice.total = Amount(data.total.amount_minor, data.total.currency, at, event.id)
+        invoice.status = write(invoice.status, status, at, rank(event))
+    if data.due_at is not None and wins(invoice.due, at, rank(event)):
+        invoice.due = Number(parse_us(data.due_at), at, rank(event))
+    if data.total is not None and (invoice.total is None or (at, rank(event)) > (invoice.total.at, invoice.total.id)):
+        invoice.total = Amount(data.total.amount_minor, data.total.currency, at, rank(event))
     return invoice
 
 
 def _charge(payment: Payment, event: events.ChargeSucceeded | events.ChargeFailed, outcome: str, at: int) -> None:
     known = payment.charges.get(event.data.charge_id)
-    if known is None or wins(known.outcome, at, event.id):
+    if known is None or wins(known.outcome, at, rank(event)):
         amount = event.data.amount
         payment.charges[event.data.charge_id] = Charge(
-            Write(outcome, at, event.id), amount.amount_minor, amount.currency
+            Write(outcome, at, rank(event)), amount.amount_minor, amount.currency
         )
 
 
 def _subscription(payment: Payment, event: events.SubscriptionUpserted, at: int) -> None:
     known = payment.subscriptions.get(event.data.subscription_id)
     version = event.data.version
-    if known is None or (version, at, event.id) > (known.version, known.at, known.id):
-        payment.subscriptions[event.data.subscription_id] = Subscription(version, at, event.id, _encode(event.data))
+    if known is None or (version, at, rank(event)) > (known.version, known.at, known.id):
+        payment.subscriptions[event.data.subscription_id] = Subscription(version, at, rank(event), _encode(event.data))
 
 
 def _amount(amounts: dict[str, Amount], name: str, amount: events.Money | None, at: int, event_id: str) -> None:

@@ -4,7 +4,7 @@ import msgspec
 
 from models import events
 from models.columns import Columns
-from models.parts import Write, day_ring, let_go, write
+from models.parts import Write, day_ring, let_go, rank, write
 
 OPEN = frozenset({"new", "open", "pending", "hold"})
 URGENT = frozenset({"high", "urgent"})
@@ -29,7 +29,7 @@ class Ticket(msgspec.Struct, array_like=True, gc=False):
     @property
     def is_open(self) -> bool:
         """Whether somebody still waits for an answer."""
-        return self.status is None or self.status.value in OPEN
+        return self.status is not None and self.status.value in OPEN
 
     @property
     def is_urgent(self) -> bool:
@@ -39,7 +39,7 @@ class Ticket(msgspec.Struct, array_like=True, gc=False):
     @property
     def is_counted(self) -> bool:
         """Whether it counts as one ticket: neither merged into another, nor deleted, nor moved to another account."""
-        return self.status is None or self.status.value not in NOT_COUNTED
+        return self.status is not None and self.status.value not in NOT_COUNTED
 
 
 class Support(msgspec.Struct, array_like=True, gc=False):
@@ -59,19 +59,20 @@ def fold(support: Support, event: object, at: int, newest: int) -> None:
     """Take one ticket event into the account's tickets; `newest` is the account's newest ticket event, this one included."""
     match event:
         case events.TicketAbandoned():
-            support.abandoned += 1
-            if event.data.ticket_id is not None:
+            if event.data.ticket_id is None:
+                support.abandoned += 1
+            else:
                 _ticket(support, event.data.ticket_id, at)
         case events.TicketCreated():
             _create(_ticket(support, event.data.ticket_id, at), event, at)
         case events.TicketStatusChanged():
             ticket = _ticket(support, event.data.ticket_id, at)
-            ticket.status = write(ticket.status, event.data.to, at, event.id)
+            ticket.status = write(ticket.status, event.data.to, at, rank(event))
             if event.data.to in ("solved", "closed"):
                 ticket.solved_at = at if ticket.solved_at is None else max(ticket.solved_at, at)
         case events.TicketPriorityChanged():
             ticket = _ticket(support, event.data.ticket_id, at)
-            ticket.priority = write(ticket.priority, event.data.to, at, event.id)
+            ticket.priority = write(ticket.priority, event.data.to, at, rank(event))
         case events.TicketReplied():
             ticket = _ticket(support, event.data.ticket_id, at)
             if event.data.author_role == "agent" and event.data.public:
@@ -80,17 +81,17 @@ def fold(support: Support, event: object, at: int, newest: int) -> None:
         case events.TicketReopened():
             ticket = _ticket(support, event.data.ticket_id, at)
             ticket.reopens += 1
-            ticket.status = write(ticket.status, "open", at, event.id)
+            ticket.status = write(ticket.status, "open", at, rank(event))
         case events.TicketMerged():
             ticket = _ticket(support, event.data.ticket_id, at)
-            ticket.status = write(ticket.status, "merged", at, event.id)
+            ticket.status = write(ticket.status, "merged", at, rank(event))
         case events.TicketDeleted():
             ticket = _ticket(support, event.data.ticket_id, at)
-            ticket.status = write(ticket.status, "deleted", at, event.id)
+            ticket.status = write(ticket.status, "deleted", at, rank(event))
         case events.TicketAccountChanged():
             ticket = _ticket(support, event.data.ticket_id, at)
             status = "open" if event.data.to == event.subject else "moved"
-            ticket.status = write(ticket.status, status, at, event.id)
+            ticket.status = write(ticket.status, status, at, rank(event))
         case events.TicketAssigned():
             _ticket(support, event.data.ticket_id, at)
     for name in let_go(((t.newest_at, name, not t.is_open) for name, t in support.tickets.items()), newest):
@@ -107,10 +108,10 @@ def _ticket(support: Support, ticket_id: str, at: int) -> Ticket:
 
 def _create(ticket: Ticket, event: events.TicketCreated, at: int) -> None:
     ticket.created_at = at if ticket.created_at is None else min(ticket.created_at, at)
-    ticket.status = write(ticket.status, "new", at, event.id)
-    ticket.priority = write(ticket.priority, event.data.priority, at, event.id)
-    if ticket.created is None or (at, event.id) > ticket.created:
-        ticket.created = (at, event.id)
+    ticket.status = write(ticket.status, "new", at, rank(event))
+    ticket.priority = write(ticket.priority, event.data.priority, at, rank(event))
+    if ticket.created is None or (at, rank(event)) > ticket.created:
+        ticket.created = (at, rank(event))
         ticket.kind = event.data.kind
         ticket.channel = event.data.channel
 

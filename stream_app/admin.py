@@ -13,6 +13,7 @@ from kafka import TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, OffsetSpec
 from kafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
+from stream_app.exits import BrokerError, ConfigError, ConfigProblem
 from stream_app.topics import (
     DEFAULT_PARTITIONS,
     DEFAULT_REPLICATION_MAX,
@@ -34,16 +35,12 @@ _SAFE_REPLICATION: Final = 3
 """From this many replicas on, a write counts once two of them have it."""
 
 
-class TopicAdminError(RuntimeError):
-    """The cluster could not be asked, or refused; the message is one line with the mend."""
+class TopicAdminError(BrokerError):
+    """The cluster could not be asked, or refused."""
 
 
 class ClusterUnreachableError(TopicAdminError):
     """Nobody answers at the bootstrap address."""
-
-
-class TopicSettingError(TopicAdminError):
-    """A setting asks for what the cluster cannot give."""
 
 
 class Severity(StrEnum):
@@ -92,9 +89,10 @@ class TopicsUnfitError(TopicAdminError):
     """The topics are not such that a worker may start; `mismatches` are the errors among what was found."""
 
     def __init__(self, mismatches: Iterable[Mismatch]) -> None:
-        """Keep the errors; the message has a line for each."""
-        self.mismatches = [mismatch for mismatch in mismatches if mismatch.is_error]
-        super().__init__("\n".join(str(mismatch) for mismatch in self.mismatches))
+        """Keep the errors; the message tells each with its mend."""
+        self.mismatches = tuple(mismatch for mismatch in mismatches if mismatch.is_error)
+        told = "; ".join(f"[{number}] {mismatch}" for number, mismatch in enumerate(self.mismatches, 1))
+        super().__init__(f"the topics are not fit for a worker: {told}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +138,7 @@ def check_topics(
 ) -> list[Mismatch]:
     """Return every mismatch between the cluster and the inventory, errors first.
 
-    `client_options` go to kafka-python's admin client (security). Raises `TopicAdminError`.
+    `client_options` go to kafka-python's admin client (security). Raises `TopicAdminError`, `ConfigError`.
     """
     return inspect_topics(
         bootstrap,
@@ -192,7 +190,7 @@ def apply_topics(
     """Create what is missing, add partitions where nothing was ever written, set what differs; return what was done.
 
     Nothing is deleted and nothing made smaller, shorter or narrower; the second call changes nothing. Returns once
-    the cluster shows the changes. Raises `TopicAdminError`, and `TopicSettingError` before anything is touched.
+    the cluster shows the changes. Raises `TopicAdminError`, and `ConfigError` before anything is touched.
     """
     _check(installation)
     with _Cluster.reached(bootstrap, timeout_seconds, client_options) as cluster:
@@ -213,15 +211,18 @@ def _check(installation: Installation) -> None:
     try:
         installation.topics()
     except ValueError as error:
-        message = f"CHURNWATCH_TOPIC_PREFIX or CHURNWATCH_APP_ID: {error}"
-        raise TopicSettingError(message) from error
+        key = "CHURNWATCH_TOPIC_PREFIX or CHURNWATCH_APP_ID"
+        raise _setting_error(key, str(error), "give another") from error
     for key, value in (
         ("CHURNWATCH_PARTITIONS", installation.partitions),
         ("CHURNWATCH_REPLICATION", installation.replication),
     ):
         if value is not None and value < 1:
-            message = f"{key}={value}: give 1 or more, or leave it unset"
-            raise TopicSettingError(message)
+            raise _setting_error(key, f"is {value}", "give 1 or more, or leave it unset")
+
+
+def _setting_error(key: str, wrong: str, mend: str) -> ConfigError:
+    return ConfigError([ConfigProblem(key, key, wrong, mend)])
 
 
 def _refuse_split(seen: Inspection, partitions: int | None) -> None:
@@ -230,11 +231,8 @@ def _refuse_split(seen: Inspection, partitions: int | None) -> None:
         return
     for name, state in seen.states.items():
         if seen.specs[name].partitioned and state.partitions != partitions and not _can_widen(state, partitions):
-            message = (
-                f"CHURNWATCH_PARTITIONS={partitions}: {name} exists with {state.partitions} partitions, and changing "
-                f"them would part accounts from their state; unset it, or give CHURNWATCH_TOPIC_PREFIX another value"
-            )
-            raise TopicSettingError(message)
+            wrong = f"is {partitions}, {name} has {state.partitions}: a change would part accounts from their state"
+            raise _setting_error("CHURNWATCH_PARTITIONS", wrong, "unset it, or set another CHURNWATCH_TOPIC_PREFIX")
 
 
 def _can_widen(state: TopicState, partitions: int) -> bool:
@@ -349,9 +347,14 @@ class _Cluster:
         deadline = time.monotonic() + timeout_seconds
         _wait_until_connectable(bootstrap, timeout_seconds)
         left_ms = max(int((deadline - time.monotonic()) * 1000), 1)
-        options = {"request_timeout_ms": int(timeout_seconds * 1000), **(client_options or {})}
+        options = {
+            "bootstrap_servers": bootstrap.split(","),
+            "bootstrap_timeout_ms": left_ms,
+            "request_timeout_ms": int(timeout_seconds * 1000),
+            **(client_options or {}),
+        }
         try:
-            client = KafkaAdminClient(bootstrap_servers=bootstrap.split(","), bootstrap_timeout_ms=left_ms, **options)
+            client = KafkaAdminClient(**options)
         except KafkaError as error:
             raise _unreachable(bootstrap, timeout_seconds, str(error)) from error
         return cls(client, bootstrap, timeout_seconds)
@@ -363,15 +366,15 @@ class _Cluster:
         self._client.close()
         if isinstance(error, KafkaError):
             message = f"the cluster at {self._bootstrap} refused: {error}"
-            raise TopicAdminError(message) from error
+            raise TopicAdminError(message, "see what this user may do there") from error
 
     def inspect(self, installation: Installation) -> Inspection:
         specs = installation.topics()
         brokers = len(self._client.describe_cluster()["brokers"])
         replication = installation.replication or min(DEFAULT_REPLICATION_MAX, brokers)
         if replication > brokers:
-            message = f"CHURNWATCH_REPLICATION={replication}: the cluster has {brokers} broker(s); give no more"
-            raise TopicSettingError(message)
+            wrong = f"is {replication}, and the cluster has {brokers} broker(s)"
+            raise _setting_error("CHURNWATCH_REPLICATION", wrong, "give no more than there are, or leave it unset")
         states = self._read(specs)
         partitions = installation.partitions or _common_partitions(specs, states)
         states |= self._with_written(
@@ -436,7 +439,7 @@ class _Cluster:
             result = answer["topic"][name]
             if result != "OK":
                 message = f"could not alter {name}: {result}"
-                raise TopicAdminError(message)
+                raise TopicAdminError(message, "grant AlterConfigs on the topic to this user")
             made.extend(
                 Change(name, "altered", f"{key} {state.settings[key]} -> {value}") for key, value in wrong.items()
             )
@@ -455,8 +458,8 @@ class _Cluster:
             return not any(mismatch.mend == APPLY for mismatch in seen.mismatches)
 
         if not wait_until(shown, self._timeout_seconds):
-            message = f"the cluster did not show it within {self._timeout_seconds:.0f} s; run `churnwatch topics check`"
-            raise TopicAdminError(message)
+            message = f"the cluster did not show its new topics within {self._timeout_seconds:.0f} s"
+            raise TopicAdminError(message, "see with `churnwatch topics check` whether it does now")
 
     def _read(self, specs: Mapping[str, TopicSpec]) -> dict[str, TopicState]:
         described: dict[str, list[dict[str, Any]]] = {}
@@ -501,15 +504,14 @@ class _Cluster:
 
 def _raise_refusal(what: str, topic: str, code: int, detail: str | None) -> None:
     if code != 0:
-        message = f"could not {what} {topic}: {for_code(code).__name__}{f' ({detail})' if detail else ''}"
-        raise TopicAdminError(message)
+        cause = f"{for_code(code).__name__}: {detail}" if detail else for_code(code).__name__
+        message = f"could not {what} {topic}: {cause}"
+        raise TopicAdminError(message, "see what this user may do there, and what the cluster's policy allows")
 
 
 def _unreachable(bootstrap: str, timeout_seconds: float, cause: str) -> ClusterUnreachableError:
-    return ClusterUnreachableError(
-        f"KAFKA_BOOTSTRAP={bootstrap}: no broker answered within {timeout_seconds:.0f} s ({cause}); start one with "
-        "`churnwatch kafka start`, or give the address of your own",
-    )
+    message = f"KAFKA_BOOTSTRAP={bootstrap}: no broker answered within {timeout_seconds:.0f} s: {cause}"
+    return ClusterUnreachableError(message, "start one with `churnwatch kafka start`, or give the address of your own")
 
 
 def _wait_until_connectable(bootstrap: str, timeout_seconds: float) -> None:
@@ -536,6 +538,6 @@ def _wait_until_connectable(bootstrap: str, timeout_seconds: float) -> None:
 def _address(part: str) -> tuple[str, int]:
     host, separator, port = part.strip().rpartition(":")
     if not separator or not host or not port.isdecimal():
-        message = f"KAFKA_BOOTSTRAP={part.strip()}: give host:port, or several with commas between"
-        raise TopicSettingError(message)
+        # The value is not repeated: people put a password before an @.
+        raise _setting_error("KAFKA_BOOTSTRAP", "has an address that is not host:port", "give host:port[,host:port]")
     return host.strip("[]"), int(port)

@@ -1,7 +1,7 @@
-"""Whether this process lives, is ready, and has started: facts in, an answer with its reasons out; and who tells probes.
+"""Whether this process lives, is ready, has started: facts in, an answer with its reasons out; and who tells probes.
 
 `Health` holds facts; `livez`, `readyz` and `startupz` are pure functions of them and of the time; `HealthState` is what
-the service updates; `HealthServer` answers from threads of its own, because a worker that recovers for minutes must answer.
+the service updates; `HealthServer` answers from threads of its own: a worker that recovers for minutes must answer, too.
 All times are seconds of a clock that never goes back.
 """
 
@@ -341,7 +341,7 @@ class HealthServer:
     def __init__(  # noqa: PLR0913, PLR0917 - called once, where everything is put together
         self, host: str, port: int, registry: CollectorRegistry, state: HealthState, limits: Limits, clock: Clock
     ) -> None:
-        """Nothing listens before `start`; port 0 takes a free one. `clock` is the one whose seconds the state is told."""
+        """Nothing listens before `start`; port 0 takes a free one; `clock` is the one that the state is told of."""
         self._host = host
         self._port = port
         self._pages = Pages(registry, state, limits, clock)

@@ -239,6 +239,11 @@ def configure_logging(level: str = "INFO", secrets: Iterable[str] = (), stream: 
     threading.excepthook = _log_uncaught_in_thread
 
 
+def is_configured() -> bool:
+    """Whether lines of this process come out as JSON."""
+    return any(isinstance(handler, JsonLines) for handler in logging.root.handlers)
+
+
 def logging_config(level: str = "INFO", secrets: Iterable[str] = (), stream: TextIO | None = None) -> dict[str, Any]:
     """The same as a dictionary for `logging.config.dictConfig`, and for Faust's setting `logging_config`."""
     # The secrets stay inside an object: Faust keeps this dictionary among its settings, and settings get printed.
@@ -277,9 +282,7 @@ def _formatter(redactor: Redactor) -> structlog.stdlib.ProcessorFormatter:
             "logger": record.name,
             "message": redactor.text(str(event.get("event", ""))),
         }
-        fields |= getattr(record, "data", None) or {}  # mode's own loggers use `extra={"data": ...}`, too
-        if count := getattr(record, "suppressed", 0):
-            shaped["suppressed"] = count
+        fields |= _extra(record)
         # A field may not take the place of one of ours: a line that lies about its level hides itself.
         return shaped | {
             key if key not in shaped else f"{key}_": value for key, value in redactor.fields(fields).items()
@@ -290,6 +293,16 @@ def _formatter(redactor: Redactor) -> structlog.stdlib.ProcessorFormatter:
         # The record's own exception text is format_exc_info's business, for the records of others too.
         use_get_message=True,
     )
+
+
+_STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime", "taskName"}
+
+
+def _extra(record: logging.LogRecord) -> dict[str, object]:
+    """What a call gave with `extra`; mode gives a mapping called `data`."""
+    extra = {key: value for key, value in vars(record).items() if key not in _STANDARD and not key.startswith("_")}
+    data = extra.pop("data", None)
+    return extra | data if isinstance(data, dict) else extra
 
 
 def _note(logger: str, level: int, message: str, **fields: object) -> logging.LogRecord:

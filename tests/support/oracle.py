@@ -280,7 +280,7 @@ def _ticket(events: list[Event]) -> Members:
         "created_at": min((event.time for event in created), default=None),
         "kind": first.data.get("kind") if first else None,
         "channel": first.data.get("channel") if first else None,
-        "status": _last_write(events, _ticket_status) or "open",
+        "status": _last_write(events, _ticket_status),
         "priority": _last_write(events, _ticket_priority) or "normal",
         "first_reply_at": min(replies, default=None),
         "agent_replies": len(replies),

@@ -1,0 +1,116 @@
+"""The state of one account as plain data: what docs/state.md sections 2 to 5 say is kept, and the assessment published last."""
+
+from typing import Any
+
+import msgspec
+
+from models.columns import Columns
+from models.fold import read_part
+from models.health import BAND_NAMES
+from models.input_topics import INPUT_TOPICS
+from models.parts import Number, Write
+from models.payments import Amount, Invoice
+from models.row import NEVER, NONE, RING_DAYS
+from models.scorecard import COMPONENTS
+from models.support import Ticket
+from models.times import DAY_US
+
+View = dict[str, Any]
+
+
+def state_view(columns: Columns, slot: int) -> View:
+    """What is kept of an account; times are microseconds, days are days since 1970 as text."""
+    newest, applied = columns.newest[slot].tolist(), columns.applied[slot].tolist()
+    support, payment, facts = (read_part(columns, name, slot) for name in ("support", "payment", "facts"))
+    return {
+        "newest": {topic: newest[i] for i, topic in enumerate(INPUT_TOPICS) if newest[i] != NEVER},
+        "applied": {topic: applied[i] for i, topic in enumerate(INPUT_TOPICS) if applied[i]},
+        "usage": _usage(columns, slot),
+        "tickets": {name: _ticket(ticket) for name, ticket in support.tickets.items()},
+        "abandoned": support.abandoned,
+        "invoices": {name: _invoice(invoice) for name, invoice in payment.invoices.items()},
+        "charges": {
+            name: {"outcome": c.outcome.value, "time": c.outcome.at, "amount_minor": c.amount_minor, "currency": c.currency}
+            for name, c in payment.charges.items()
+        },
+        "subscriptions": {
+            name: {"version": s.version, "time": s.at, "id": s.id.split("\0")[0], "data": msgspec.json.decode(s.data)}
+            for name, s in payment.subscriptions.items()
+        },
+        "refunds": _amounts(payment.refunds),
+        "disputes": _amounts(payment.disputes),
+        "credit_notes": _amounts(payment.credit_notes),
+        "facts": {**_values(facts.texts), **_values(facts.numbers)},
+        "contracts": {name: {"term_end": term.value} for name, term in facts.contracts.items()},
+    }
+
+
+def assessment_view(columns: Columns, slot: int) -> View:
+    """The assessment of an account that was published last, and its alert; points and shares, not ten-thousandths."""
+    as_of = int(columns.as_of[slot])
+    return {
+        "as_of": None if as_of == NEVER else as_of,
+        "score": _points(columns.score[slot]),
+        "coverage": int(columns.coverage[slot]) / 10_000,
+        "band": BAND_NAMES[int(columns.band[slot])],
+        "components": {
+            name: {"score": _points(columns.component[slot, i]), "contribution": _points(columns.contribution[slot, i])}
+            for i, name in enumerate(COMPONENTS)
+        },
+        "alert": {
+            "condition": int(columns.alert_condition[slot]),
+            "severity": int(columns.alert_severity[slot]),
+            "episode": int(columns.alert_episode[slot]),
+            "sequence": int(columns.alert_sequence[slot]),
+        },
+    }
+
+
+def _points(fixed: Any) -> float | None:
+    return None if fixed == NONE else int(fixed) / 10_000
+
+
+def _usage(columns: Columns, slot: int) -> View:
+    used_at = int(columns.used_at[slot])
+    if used_at == NEVER:
+        return {"used_at": None, "days": {}}
+    today = used_at // DAY_US
+    ring = columns.usage[slot].tolist()
+    days = range(today - RING_DAYS + 1, today + 1)
+    return {"used_at": used_at, "days": {str(day): ring[day % RING_DAYS] for day in days if ring[day % RING_DAYS]}}
+
+
+def _ticket(ticket: Ticket) -> View:
+    return {
+        "created_at": ticket.created_at,
+        "kind": ticket.kind,
+        "channel": ticket.channel,
+        "status": None if ticket.status is None else ticket.status.value,
+        "priority": "normal" if ticket.priority is None else ticket.priority.value,
+        "first_reply_at": ticket.first_reply_at,
+        "agent_replies": ticket.agent_replies,
+        "reopens": ticket.reopens,
+        "solved_at": ticket.solved_at,
+        "newest_at": ticket.newest_at,
+    }
+
+
+def _invoice(invoice: Invoice) -> View:
+    return {
+        "status": invoice.status.value,
+        "status_at": invoice.status.at,
+        "due_at": None if invoice.due is None else invoice.due.value,
+        "total_minor": None if invoice.total is None else invoice.total.amount_minor,
+        "currency": None if invoice.total is None else invoice.total.currency,
+        "failed": {str(attempt): at for attempt, at in invoice.failed.items()},
+        "paid_at": invoice.paid_at,
+        "newest_at": invoice.newest_at,
+    }
+
+
+def _amounts(amounts: dict[str, Amount]) -> View:
+    return {name: {"time": a.at, "amount_minor": a.amount_minor, "currency": a.currency} for name, a in amounts.items()}
+
+
+def _values(facts: dict[str, Write] | dict[str, Number]) -> View:
+    return {name: bool(write.value) if name == "is_deleted" else write.value for name, write in facts.items()}
