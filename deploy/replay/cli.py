@@ -19,13 +19,13 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
 
+from deploy.one_line_errors import one_line_errors
 from deploy.replay import oulad as oulad_data
 from deploy.replay import ravenstack as ravenstack_data
 from deploy.replay.corpus import SAMPLE_DIR, Corpus, Window
-from deploy.replay.envelope import ReplayDataError
-from deploy.replay.producer import Pace, ReplayError, Sender, replay
+from deploy.replay.producer import Pace, Sender, replay
 from deploy.replay.producer import Progress as Reached
-from stream_app.exits import Exit, ServiceExit
+from stream_app.exits import BrokerError
 from stream_app.kafka_connection import client_kwargs
 from stream_app.settings import load_settings
 
@@ -97,7 +97,12 @@ _Bootstrap = Annotated[
 ]
 _Prefix = Annotated[
     str | None,
-    typer.Option(envvar="CHURNWATCH_TOPIC_PREFIX", help="Put before every topic's name: PREFIX.usage-events."),
+    typer.Option(
+        "--topic-prefix",
+        "--prefix",
+        envvar="CHURNWATCH_TOPIC_PREFIX",
+        help="Put before every topic's name: PREFIX.usage-events.",
+    ),
 ]
 
 
@@ -170,10 +175,10 @@ class Request:
 
 
 def _run(find: Callable[[], Corpus], request: Request, *, dry_run: bool) -> None:
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     # What kafka-python would log is told in one line of ours.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
-    try:
+    with one_line_errors():
         corpus = find()
         window = request.window(corpus)
         console.print(f"Data: {corpus.title}")
@@ -181,17 +186,6 @@ def _run(find: Callable[[], Corpus], request: Request, *, dry_run: bool) -> None
             _show(corpus, window)
         else:
             _send(corpus, window, request, console)
-    except ReplayDataError as error:
-        _fail(Exit.CONFIGURATION, str(error))
-    except ServiceExit as error:
-        _fail(error.exit_code, str(error))
-    except ReplayError as error:
-        _fail(Exit.BROKER, str(error))
-
-
-def _fail(code: Exit, message: str) -> None:
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(int(code))
 
 
 def _show(corpus: Corpus, window: Window) -> None:
@@ -218,8 +212,9 @@ def _send(corpus: Corpus, window: Window, request: Request, console: Console) ->
         try:
             with _progress(total, console) as show:
                 replay(window.of(corpus.events()), sender, pace=request.pace, stop=stop, tell=tell)
-        except ReplayError as error:
-            _fail(Exit.BROKER, f"{error} {_how_far(told, total)}")
+        except BrokerError as error:
+            message = f"{error.message}; {_how_far(told, total)}"
+            raise BrokerError(message, error.mend) from error
         seconds = time.monotonic() - began
     rate = told.acknowledged / seconds if seconds else 0.0
     console.print(f"{_how_far(told, total)} in {seconds:.1f} s ({rate:,.0f}/s), to {sender.describe()}")

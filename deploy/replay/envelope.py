@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, TypedDict
 from zlib import crc32
 
 from models.input_topics import ACCOUNTS, PAYMENTS, TICKETS, USAGE
+from stream_app.exits import Exit, ServiceExit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -31,8 +32,12 @@ _TOPIC_OF_FAMILY: Final = {
 }
 
 
-class ReplayDataError(Exception):
-    """The files are not what the mapping reads; the message is one line that names file and row, and says the mend."""
+class ReplayDataError(ServiceExit):
+    """The files are not what the mapping reads; the message is one line that names file and row."""
+
+    def __init__(self, message: str, mend: str = "") -> None:
+        """See `ServiceExit`; the exit code is that of a wrong command line."""
+        super().__init__(Exit.CONFIGURATION, message, mend)
 
 
 class Event(TypedDict):

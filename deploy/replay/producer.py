@@ -15,6 +15,7 @@ from kafka.partitioner.default import murmur2
 
 from deploy.replay.envelope import topic_of
 from models.input_topics import ACCOUNTS, PAYMENTS, TICKETS, USAGE
+from stream_app.exits import BrokerError
 from stream_app.topics import topic_name
 
 if TYPE_CHECKING:
@@ -35,10 +36,6 @@ GRAIN_SECONDS: Final = 0.05
 ACK_TIMEOUT_SECONDS: Final = 30.0
 _REACH_TIMEOUT_MS: Final = 10_000
 _encode = msgspec.json.Encoder().encode
-
-
-class ReplayError(Exception):
-    """The events cannot be delivered; the message is one line with the mend."""
 
 
 @dataclass(slots=True)
@@ -80,7 +77,7 @@ class Sender:
     _failure: BaseException | None = None
 
     def __enter__(self) -> Self:
-        """Look for the topics and connect; raises `ReplayError` when the broker or a topic is not there."""
+        """Look for the topics and connect; raises `BrokerError` when the broker or a topic is not there."""
         try:
             self._look_for_topics()
             self._producer = KafkaProducer(
@@ -94,8 +91,8 @@ class Sender:
                 **self.connection,
             )
         except KafkaError as error:
-            message = f"nobody answers at {self.bootstrap}: start Kafka (churnwatch kafka start) or set KAFKA_BOOTSTRAP"
-            raise ReplayError(message) from error
+            message = f"nobody answers at {self.bootstrap}"
+            raise BrokerError(message, "start one with `churnwatch kafka start`, or set KAFKA_BOOTSTRAP") from error
         return self
 
     def _look_for_topics(self) -> None:
@@ -106,11 +103,8 @@ class Sender:
         missing = [name for name in self._names.values() if not described.get(name)]
         if missing:
             setting = f"CHURNWATCH_TOPIC_PREFIX={self.prefix} " if self.prefix else ""
-            message = (
-                f"{', '.join(missing)}: not at {self.bootstrap}, or hidden from us; "
-                f"create the topics with: {setting}churnwatch topics apply"
-            )
-            raise ReplayError(message)
+            message = f"{', '.join(missing)}: no such topics at {self.bootstrap}"
+            raise BrokerError(message, f"create them: {setting}churnwatch topics apply")
         self._partitions = {topic: len(described[name]) for topic, name in self._names.items()}
 
     @property
@@ -129,7 +123,7 @@ class Sender:
         self._producer.close(timeout=ACK_TIMEOUT_SECONDS if error is None else 0)
 
     def send(self, event: Event) -> None:
-        """Hand one event over; raises `ReplayError` when an earlier one could not be delivered."""
+        """Hand one event over; raises `BrokerError` when an earlier one could not be delivered."""
         if self._failure is not None:
             raise self._undelivered()
         topic = topic_of(event["type"])
@@ -146,7 +140,7 @@ class Sender:
         sent.add_errback(self._note_failure)
 
     def flush(self) -> None:
-        """Wait until everything sent is acknowledged; raises `ReplayError` when something is not."""
+        """Wait until everything sent is acknowledged; raises `BrokerError` when something is not."""
         try:
             self._producer.flush(timeout=ACK_TIMEOUT_SECONDS)
         except KafkaError as error:
@@ -157,9 +151,10 @@ class Sender:
     def _note_failure(self, error: BaseException) -> None:
         self._failure = self._failure or error
 
-    def _undelivered(self) -> ReplayError:
+    def _undelivered(self) -> BrokerError:
         cause = f"{type(self._failure).__name__}: {self._failure}"
-        return ReplayError(f"an event could not be delivered to {self.bootstrap} ({cause}); is the broker up?")
+        message = f"an event could not be delivered to {self.bootstrap}: {cause}"
+        return BrokerError(message, "see that the broker is up, then replay again: what arrived is recognised")
 
 
 def replay(
@@ -172,7 +167,7 @@ def replay(
 ) -> Progress:
     """Send events until they end or `stop` is set, and return how far that got: all of it acknowledged.
 
-    `tell` is called now and then, from this thread. Raises `ReplayError` when delivery fails; what `tell` was told last
+    `tell` is called now and then, from this thread. Raises `BrokerError` when delivery fails; what `tell` was told last
     holds then.
     """
     progress = Progress()

@@ -158,8 +158,8 @@ def _unpacked(archive: Path) -> dict[str, str]:
                 if member is not None:
                     tables[table] = member.read().decode("utf-8")
     except (tarfile.TarError, KeyError, EOFError) as error:
-        message = f"{archive}: cannot be unpacked ({error}); fetch the file again"
-        raise ReplayDataError(message) from error
+        message = f"{archive}: cannot be unpacked ({error})"
+        raise ReplayDataError(message, "fetch the file again") from error
     return tables
 
 
