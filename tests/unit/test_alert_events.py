@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
+from itertools import pairwise, product
 from typing import Any
 
 import msgspec
@@ -364,9 +365,10 @@ def test_every_event_is_valid_small_and_reads_back(context: AlertContext) -> Non
 
 
 def test_the_largest_account_stays_below_the_bound() -> None:
-    """Every text as long and as costly to write as can be: the event is still small enough."""
-    for character in ('"', "\\", "\n", "😀"):
-        text = character * 5_000
+    """Every text as long and as costly to write as can be: drivers are given up until the event is small enough."""
+    fewer = 0
+    for character, costly in product('"\\\n😀', '"\\\n😀'):
+        text, whole = character * 5_000, costly * (512 // len(costly.encode()))
         context = AlertContext(
             account_id="\x01" * 256,
             score=0,
@@ -374,13 +376,26 @@ def test_the_largest_account_stays_below_the_bound() -> None:
             segment=text,
             plan=text,
             region=text,
-            owner=Owner(text[:255], text, text[:255], text[:255]),
+            owner=Owner(whole, text, whole, whole),
             model_version=text,
             drivers=tuple(DriverFact(text, 1, 1e308, 1e308, text) for _ in range(9)),
-            playbook=Playbook(text[:255], text, text[:255]),
-            links=Links(text[:255], text[:255]),
+            playbook=Playbook(whole, text, whole),
+            links=Links(whole, whole),
         )
-        assert len(encode_event(build_event(CHANGE, FIRING, context, NOW))) <= EVENT_BYTES_MAX
+        event = build_event(CHANGE, FIRING, context, NOW)
+        assert len(encode_event(event)) <= EVENT_BYTES_MAX
+        assert event.data.truncated
+        assert event.data.owner.id == whole
+        fewer += len(event.data.drivers) < 5
+    assert fewer
+
+
+def test_an_address_is_measured_in_bytes() -> None:
+    """In an event that must be short, an address of 512 bytes is kept and a longer one is left out."""
+    links = Links("é" * 256, "é" * 257)
+    assert build_event(CHANGE, FIRING, replace(BARE, name="x" * 30_000, links=links), NOW).data.links == Links(
+        "é" * 256
+    )
 
 
 def lived(scores: list[int | None]) -> list[AlertEvent]:
@@ -427,7 +442,7 @@ def test_events_of_an_account_are_told_apart_and_in_order(scores: list[int | Non
     events = lived(scores)
     assert len({event.id for event in events}) == len(events)
     assert [event.sequence for event in events] == [str(number) for number in range(1, len(events) + 1)]
-    for before, event in zip(events, events[1:], strict=False):
+    for before, event in pairwise(events):
         assert (event.data.alert_id != before.data.alert_id) == (event.type == "alert.opened")
         assert event.time >= before.time
 

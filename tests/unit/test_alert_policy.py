@@ -235,10 +235,11 @@ def test_an_alert_long_after_the_last_is_a_new_one() -> None:
 
 
 def test_without_a_reopen_window_nothing_is_reopened() -> None:
-    """With 0 even an alert at the very instant of the last one's end is new."""
+    """With 0 even an alert at the very instant of the last one's end is new, or before it if the clock went back."""
     rules = AlertRules.model_validate({"pending_for": {"at_risk": 0}, "recover_for": 0, "reopen_window": 0})
     resolved = after((at(40), 0), (at(60), 0), rules=rules)
     assert [t.kind for t in decide(resolved, at(40), T0, rules).transitions] == [Kind.OPENED]
+    assert [t.kind for t in decide(resolved, at(40), T0 - SECOND, rules).transitions] == [Kind.OPENED]
 
 
 def test_becoming_critical_never_waits_longer_than_the_critical_wait() -> None:
@@ -337,6 +338,19 @@ def test_a_tick_after_a_long_stop_opens_with_one_more_look_at_most() -> None:
     late = decide(PENDING, at(40), T0 + 99 * HOUR, rules)
     assert late.due_us == T0 + 99 * HOUR + 1
     assert [t.kind for t in decide(late.state, at(40), late.due_us, rules).transitions] == [Kind.OPENED]
+
+
+def test_a_look_that_is_due_counts_even_if_the_clock_went_back() -> None:
+    """An evaluation counts from the latest instant on, so the next look is due after that one."""
+    rules = AlertRules.model_validate({"pending_for": {"at_risk": "1ms"}, "min_evaluations": 3})
+    back = decide(PENDING, at(40), T0 - MINUTE, rules)
+    assert back.due_us is not None
+    assert decide(back.state, at(40), back.due_us, rules).state.evaluations == 2
+
+
+def test_a_relapse_leaves_no_trace() -> None:
+    """An alert that recovered for a while and relapsed is the open alert that it was."""
+    assert decide(RECOVERING, at(56), T0 + 2 * HOUR, RULES).state == FIRING
 
 
 def test_a_recovering_account_is_due_when_its_wait_is_over() -> None:
@@ -636,12 +650,14 @@ def test_the_prefilter_leaves_out_the_common_cases() -> None:
         (RECOVERING, 800_000, True),
         (FIRING, row.NONE, False),
     ]
+    closed = [(EMPTY, 100_000, False), (FIRING, 400_000, True), (PENDING, 400_000, True), (RECOVERING, 800_000, True)]
+    cases += closed
     asked: Any = needs_decision(
         np.array([state.condition for state, _, _ in cases], np.uint8),
         np.array([state.severity for state, _, _ in cases], np.uint8),
         np.array([score for _, score, _ in cases], np.int32),
         np.zeros(len(cases), np.bool_),
-        np.zeros(len(cases), np.bool_),
+        np.arange(len(cases)) >= len(cases) - len(closed),
         RULES,
     )
     assert asked.tolist() == [expected for _, _, expected in cases]
