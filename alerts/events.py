@@ -303,9 +303,7 @@ def build_event(transition: Transition, state: AlertState, context: AlertContext
         if len(encode_event(event)) <= EVENT_BYTES_MAX:
             return event
     if (size := len(encode_event(event))) > EVENT_BYTES_LIMIT:
-        raise EventTooLargeError(
-            f"the event of an alert has {size} bytes with nothing left to cut: check its account id"
-        )
+        raise EventTooLargeError(f"the event of an alert has {size} bytes with nothing left to cut: check its account id")
     return event
 
 
@@ -364,9 +362,7 @@ def decode_state(value: bytes) -> AlertStateRecord:
     return _STATE_DECODER.decode(value).data
 
 
-def _event(
-    transition: Transition, state: AlertState, context: AlertContext, now_us: int, *, is_truncated: bool
-) -> AlertEvent:
+def _event(transition: Transition, state: AlertState, context: AlertContext, now_us: int, *, is_truncated: bool) -> AlertEvent:
     identity = alert_id(context.account_id, transition.episode)
     data = AlertData(
         alert_id=identity,

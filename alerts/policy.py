@@ -173,9 +173,7 @@ def _quiet(state: AlertState, reason: Reason, due_us: int | None = None) -> Deci
 
 def _say(state: AlertState, kind: Kind, severity: Severity, previous_severity: Severity, reason: Reason) -> Decision:
     """A decision that emits one event; the state already carries its sequence and episode."""
-    return Decision(
-        state, (Transition(kind, severity, previous_severity, state.sequence, state.episode, reason),), reason, None
-    )
+    return Decision(state, (Transition(kind, severity, previous_severity, state.sequence, state.episode, reason),), reason, None)
 
 
 def _elapsed_us(since_us: int, now_us: int) -> int:
@@ -255,9 +253,7 @@ def _counted(previous: AlertState, severity: Severity, now_us: int) -> AlertStat
 def _ready_rule(pending: AlertState, now_us: int, rules: AlertRules) -> Severity:
     """The worst severity whose wait is over; NONE while all waits run."""
     waits = rules.pending_for
-    if pending.severity == Severity.CRITICAL and _is_over(
-        pending, pending.critical_since_us, waits.critical, now_us, rules
-    ):
+    if pending.severity == Severity.CRITICAL and _is_over(pending, pending.critical_since_us, waits.critical, now_us, rules):
         return Severity.CRITICAL
     return Severity.AT_RISK if _is_over(pending, pending.since_us, waits.at_risk, now_us, rules) else Severity.NONE
 
@@ -323,7 +319,7 @@ def _resolve(previous: AlertState, now_us: int, reason: Reason) -> Decision:
     return _say(state, Kind.RESOLVED, previous.severity, previous.severity, reason)
 
 
-def needs_decision(  # noqa: PLR0913, PLR0917 - one array for each column that the answer depends on
+def needs_decision(
     condition: NDArray[np.integer[Any]],
     severity: NDArray[np.integer[Any]],
     scores: NDArray[np.integer[Any]],

@@ -30,9 +30,7 @@ def parse_duration(value: object) -> int:
         return 0
     found = _DURATION.fullmatch(text)
     if found is None:
-        raise ValueError(
-            f"{value!r} is not a duration: write a whole number and its unit (ms, s, m, h or d), for example 30m, or 0"
-        )
+        raise ValueError(f"{value!r} is not a duration: write a whole number and its unit (ms, s, m, h or d), for example 30m, or 0")
     duration_us = int(found[1]) * _UNITS_US[found[2]]
     if duration_us > DURATION_MAX_US:
         raise ValueError(f"{value!r} is longer than ten years: write at most {format_duration(DURATION_MAX_US)}")

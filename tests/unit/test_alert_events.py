@@ -270,9 +270,7 @@ def test_ten_thousand_drivers_are_five_drivers() -> None:
 
 def test_an_event_that_is_too_large_gets_short_texts_and_keeps_its_drivers() -> None:
     """A name of a megabyte costs its tail, not the reasons for the alert; a long address is left out, not cut."""
-    context = replace(
-        FULL, name="é" * 1_000_000, links=Links("https://example.com/" + "a" * 30_000, "https://example.com/d")
-    )
+    context = replace(FULL, name="é" * 1_000_000, links=Links("https://example.com/" + "a" * 30_000, "https://example.com/d"))
     data = published(context)["data"]
     assert data["account"]["name"] == "é" * 199 + "…"
     assert data["links"] == {"account": None, "dashboard": "https://example.com/d"}
@@ -322,9 +320,7 @@ def test_what_is_no_event_is_not_read_as_one() -> None:
 texts = st.none() | st.text(st.characters(), max_size=400) | st.text('"\\\n\x01\ud800é😀', max_size=3_000)
 amounts = st.none() | st.builds(Money, st.integers(-(2**63), 2**63 - 1), st.sampled_from(["EUR", "JPY", "XXX"]))
 numbers = st.none() | st.floats(allow_nan=False, allow_infinity=False)
-drivers = st.builds(
-    DriverFact, texts.map(lambda text: text or ""), st.integers(-(10**6), 10**6), numbers, numbers, texts
-)
+drivers = st.builds(DriverFact, texts.map(lambda text: text or ""), st.integers(-(10**6), 10**6), numbers, numbers, texts)
 contexts = st.builds(
     AlertContext,
     account_id=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=256),
@@ -393,9 +389,7 @@ def test_the_largest_account_stays_below_the_bound() -> None:
 def test_an_address_is_measured_in_bytes() -> None:
     """In an event that must be short, an address of 512 bytes is kept and a longer one is left out."""
     links = Links("é" * 256, "é" * 257)
-    assert build_event(CHANGE, FIRING, replace(BARE, name="x" * 30_000, links=links), NOW).data.links == Links(
-        "é" * 256
-    )
+    assert build_event(CHANGE, FIRING, replace(BARE, name="x" * 30_000, links=links), NOW).data.links == Links("é" * 256)
 
 
 def lived(scores: list[int | None]) -> list[AlertEvent]:

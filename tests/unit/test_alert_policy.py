@@ -90,64 +90,40 @@ TABLE = {
     "2 left in time": Case(PENDING, at(50), 29 * MINUTE, OK_, NONE_, None, Reason.PENDING_CLEARED),
     "2 left when the wait is over": Case(PENDING, at(50), HOUR, OK_, NONE_, None, Reason.PENDING_CLEARED),
     "2 wait not over": Case(PENDING, at(40), 30 * MINUTE - 1, PENDING_, AT_RISK_, None, Reason.PENDING),
-    "2 critical wait not over": Case(
-        PENDING_CRITICAL, at(20), 5 * MINUTE - 1, PENDING_, CRITICAL_, None, Reason.PENDING
-    ),
-    "2 pending improves to at risk": Case(
-        PENDING_CRITICAL, at(30), 5 * MINUTE, PENDING_, AT_RISK_, None, Reason.PENDING
-    ),
+    "2 critical wait not over": Case(PENDING_CRITICAL, at(20), 5 * MINUTE - 1, PENDING_, CRITICAL_, None, Reason.PENDING),
+    "2 pending improves to at risk": Case(PENDING_CRITICAL, at(30), 5 * MINUTE, PENDING_, AT_RISK_, None, Reason.PENDING),
     "3 wait over": Case(PENDING, at(40), 30 * MINUTE, FIRING_, AT_RISK_, Kind.OPENED, Reason.FIRST_NOTIFICATION),
-    "3 critical wait over": Case(
-        PENDING_CRITICAL, at(20), 5 * MINUTE, FIRING_, CRITICAL_, Kind.OPENED, Reason.FIRST_NOTIFICATION
-    ),
+    "3 critical wait over": Case(PENDING_CRITICAL, at(20), 5 * MINUTE, FIRING_, CRITICAL_, Kind.OPENED, Reason.FIRST_NOTIFICATION),
     "3 no data: never opens": Case(PENDING, NO_DATA, HOUR, PENDING_, AT_RISK_, None, Reason.INSUFFICIENT_DATA),
     "3 thin data: never opens": Case(PENDING, THIN_DATA, HOUR, PENDING_, AT_RISK_, None, Reason.INSUFFICIENT_DATA),
     "3b soon after the last": Case(PENDING_AGAIN, at(40), 27 * HOUR, FIRING_, AT_RISK_, Kind.REOPENED, Reason.REOPENED),
-    "3b just inside the window": Case(
-        PENDING_AGAIN, at(40), 97 * HOUR - 1, FIRING_, AT_RISK_, Kind.REOPENED, Reason.REOPENED
-    ),
-    "3b the window is over": Case(
-        PENDING_AGAIN, at(40), 97 * HOUR, FIRING_, AT_RISK_, Kind.OPENED, Reason.FIRST_NOTIFICATION
-    ),
-    "3b long after the last": Case(
-        PENDING_LONG_AFTER, at(40), 201 * HOUR, FIRING_, AT_RISK_, Kind.OPENED, Reason.FIRST_NOTIFICATION
-    ),
-    "4 worse, at once": Case(
-        FIRING, at(24.9999), HOUR, FIRING_, CRITICAL_, Kind.SEVERITY_CHANGED, Reason.SEVERITY_CHANGED
-    ),
+    "3b just inside the window": Case(PENDING_AGAIN, at(40), 97 * HOUR - 1, FIRING_, AT_RISK_, Kind.REOPENED, Reason.REOPENED),
+    "3b the window is over": Case(PENDING_AGAIN, at(40), 97 * HOUR, FIRING_, AT_RISK_, Kind.OPENED, Reason.FIRST_NOTIFICATION),
+    "3b long after the last": Case(PENDING_LONG_AFTER, at(40), 201 * HOUR, FIRING_, AT_RISK_, Kind.OPENED, Reason.FIRST_NOTIFICATION),
+    "4 worse, at once": Case(FIRING, at(24.9999), HOUR, FIRING_, CRITICAL_, Kind.SEVERITY_CHANGED, Reason.SEVERITY_CHANGED),
     "4 at critical enter: as it was": Case(FIRING, at(25), HOUR, FIRING_, AT_RISK_, None, Reason.UNCHANGED),
     "5 better, at the critical exit": Case(
         FIRING_CRITICAL, at(32), HOUR, FIRING_, AT_RISK_, Kind.SEVERITY_CHANGED, Reason.SEVERITY_CHANGED
     ),
-    "5 below the critical exit: as it was": Case(
-        FIRING_CRITICAL, at(31.9999), HOUR, FIRING_, CRITICAL_, None, Reason.UNCHANGED
-    ),
+    "5 below the critical exit: as it was": Case(FIRING_CRITICAL, at(31.9999), HOUR, FIRING_, CRITICAL_, None, Reason.UNCHANGED),
     "5 above at-risk enter, below its exit": Case(
         FIRING_CRITICAL, at(55), HOUR, FIRING_, AT_RISK_, Kind.SEVERITY_CHANGED, Reason.SEVERITY_CHANGED
     ),
     "6 at the exit": Case(FIRING, at(57), HOUR, RECOVERING_, AT_RISK_, None, Reason.RECOVERING),
     "6 below the exit: as it was": Case(FIRING, at(56.9999), HOUR, FIRING_, AT_RISK_, None, Reason.UNCHANGED),
-    "6 from critical, severity kept": Case(
-        FIRING_CRITICAL, at(57), HOUR, RECOVERING_, CRITICAL_, None, Reason.RECOVERING
-    ),
+    "6 from critical, severity kept": Case(FIRING_CRITICAL, at(57), HOUR, RECOVERING_, CRITICAL_, None, Reason.RECOVERING),
     "6 no data: no recovery": Case(FIRING, NO_DATA, HOUR, FIRING_, AT_RISK_, None, Reason.INSUFFICIENT_DATA),
     "7 back below the exit": Case(RECOVERING, at(56.9999), 2 * HOUR, FIRING_, AT_RISK_, None, Reason.RELAPSED),
     "7 back, the wait being over": Case(RECOVERING, at(56), 99 * HOUR, FIRING_, AT_RISK_, None, Reason.RELAPSED),
-    "7 back below the critical exit": Case(
-        RECOVERING_CRITICAL, at(31), 2 * HOUR, FIRING_, CRITICAL_, None, Reason.RELAPSED
-    ),
+    "7 back below the critical exit": Case(RECOVERING_CRITICAL, at(31), 2 * HOUR, FIRING_, CRITICAL_, None, Reason.RELAPSED),
     "7+5 back, but only at risk": Case(
         RECOVERING_CRITICAL, at(40), 2 * HOUR, FIRING_, AT_RISK_, Kind.SEVERITY_CHANGED, Reason.SEVERITY_CHANGED
     ),
-    "7+4 back, and worse": Case(
-        RECOVERING, at(10), 2 * HOUR, FIRING_, CRITICAL_, Kind.SEVERITY_CHANGED, Reason.SEVERITY_CHANGED
-    ),
+    "7+4 back, and worse": Case(RECOVERING, at(10), 2 * HOUR, FIRING_, CRITICAL_, Kind.SEVERITY_CHANGED, Reason.SEVERITY_CHANGED),
     "8 wait not over": Case(RECOVERING, at(60), 25 * HOUR - 1, RECOVERING_, AT_RISK_, None, Reason.RECOVERING),
     "8 wait over": Case(RECOVERING, at(60), 25 * HOUR, OK_, NONE_, Kind.RESOLVED, Reason.RECOVERED),
     "8 from critical": Case(RECOVERING_CRITICAL, at(60), 25 * HOUR, OK_, NONE_, Kind.RESOLVED, Reason.RECOVERED),
-    "8 no data: never resolves": Case(
-        RECOVERING, NO_DATA, 99 * HOUR, RECOVERING_, AT_RISK_, None, Reason.INSUFFICIENT_DATA
-    ),
+    "8 no data: never resolves": Case(RECOVERING, NO_DATA, 99 * HOUR, RECOVERING_, AT_RISK_, None, Reason.INSUFFICIENT_DATA),
     "18 closed while firing": Case(FIRING, CLOSED, HOUR, OK_, NONE_, Kind.RESOLVED, Reason.ACCOUNT_CLOSED),
     "18 closed while recovering": Case(RECOVERING, CLOSED, 2 * HOUR, OK_, NONE_, Kind.RESOLVED, Reason.ACCOUNT_CLOSED),
     "18 closed without a score": Case(
@@ -160,9 +136,7 @@ TABLE = {
         Reason.ACCOUNT_CLOSED,
     ),
     "18 closed while pending": Case(PENDING, CLOSED, HOUR, OK_, NONE_, None, Reason.ACCOUNT_CLOSED),
-    "18 closed with no alert": Case(
-        EMPTY, Facts(0, is_insufficient=False, is_closed=True), 0, OK_, NONE_, None, Reason.ACCOUNT_CLOSED
-    ),
+    "18 closed with no alert": Case(EMPTY, Facts(0, is_insufficient=False, is_closed=True), 0, OK_, NONE_, None, Reason.ACCOUNT_CLOSED),
     "21 the same instant again": Case(PENDING, at(40), 0, PENDING_, AT_RISK_, None, Reason.PENDING),
     "21 an earlier instant": Case(PENDING, at(40), -HOUR, PENDING_, AT_RISK_, None, Reason.PENDING),
     "21 nothing new while firing": Case(FIRING, at(40), HOUR, FIRING_, AT_RISK_, None, Reason.UNCHANGED),
@@ -184,9 +158,7 @@ def test_each_row_of_the_state_machine(case: Case) -> None:
 def test_an_opened_alert_carries_its_identity() -> None:
     """The first alert is episode 1, its first event sequence 1; the state knows when it opened and by which rule."""
     decision = decide(PENDING, at(40), T0 + 30 * MINUTE, RULES)
-    assert decision.transitions == (
-        Transition(Kind.OPENED, AT_RISK_, NONE_, sequence=1, episode=1, reason=Reason.FIRST_NOTIFICATION),
-    )
+    assert decision.transitions == (Transition(Kind.OPENED, AT_RISK_, NONE_, sequence=1, episode=1, reason=Reason.FIRST_NOTIFICATION),)
     assert decision.state == AlertState(
         condition=FIRING_,
         severity=AT_RISK_,
@@ -207,9 +179,7 @@ def test_a_change_of_severity_says_what_it_was() -> None:
     worse = decide(FIRING, at(20), T0 + HOUR, RULES)
     assert worse.transitions == (Transition(Kind.SEVERITY_CHANGED, CRITICAL_, AT_RISK_, 2, 1, Reason.SEVERITY_CHANGED),)
     better = decide(worse.state, at(40), T0 + 2 * HOUR, RULES)
-    assert better.transitions == (
-        Transition(Kind.SEVERITY_CHANGED, AT_RISK_, CRITICAL_, 3, 1, Reason.SEVERITY_CHANGED),
-    )
+    assert better.transitions == (Transition(Kind.SEVERITY_CHANGED, AT_RISK_, CRITICAL_, 3, 1, Reason.SEVERITY_CHANGED),)
     assert better.state.rule == AT_RISK_
 
 
@@ -400,9 +370,7 @@ def test_the_empty_state_is_that_of_an_empty_row() -> None:
         "condition": "alert_condition",
         "severity": "alert_severity",
     }
-    assert {name: int(new[column]) for name, column in stored.items()} == {
-        name: getattr(EMPTY, name) for name in stored
-    }
+    assert {name: int(new[column]) for name, column in stored.items()} == {name: getattr(EMPTY, name) for name in stored}
 
 
 # What must hold on any history.
@@ -508,9 +476,7 @@ def test_only_an_alert_resolved_lately_is_reopened(history: list[tuple[int, Fact
 
 
 @given(histories, all_rules)
-def test_the_same_facts_at_the_same_instant_change_nothing_more(
-    history: list[tuple[int, Facts]], rules: AlertRules
-) -> None:
+def test_the_same_facts_at_the_same_instant_change_nothing_more(history: list[tuple[int, Facts]], rules: AlertRules) -> None:
     """A decision is a function of its arguments, and repeating one says nothing twice."""
     for step in lived(history, rules):
         assert decide(step.previous, step.facts, step.now_us, rules) == step.decision
@@ -519,9 +485,7 @@ def test_the_same_facts_at_the_same_instant_change_nothing_more(
 
 
 @given(histories, all_rules)
-def test_no_data_says_nothing_and_a_closed_account_has_no_alert(
-    history: list[tuple[int, Facts]], rules: AlertRules
-) -> None:
+def test_no_data_says_nothing_and_a_closed_account_has_no_alert(history: list[tuple[int, Facts]], rules: AlertRules) -> None:
     """Without data the state stays as it is; after a close it is OK."""
     for step in lived(history, rules):
         if step.facts.is_closed:

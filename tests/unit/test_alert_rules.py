@@ -49,9 +49,7 @@ def test_a_duration_is_a_whole_number_and_its_unit(text: object, duration_us: in
     assert parse_duration(text) == duration_us
 
 
-@pytest.mark.parametrize(
-    "text", [30, 1.5, "30", "", "1.5h", "-5m", "5 m", "1h30m", "5M", "1w", "m", True, False, None, "٣m", []]
-)
+@pytest.mark.parametrize("text", [30, 1.5, "30", "", "1.5h", "-5m", "5 m", "1h30m", "5M", "1w", "m", True, False, None, "٣m", []])
 def test_a_duration_without_a_clear_unit_is_refused_with_the_mend(text: object) -> None:
     """A bare number would leave the unit to a guess; the message shows how to write it."""
     with pytest.raises(ValueError, match="for example 30m"):
@@ -79,9 +77,7 @@ def test_one_key_can_be_changed_alone() -> None:
 
 def test_the_effective_configuration_reads_back_as_itself() -> None:
     """Rules that were dumped, as Python or as JSON, are the same rules when validated again."""
-    rules = AlertRules.model_validate(
-        {"recover_for": "90m", "reopen_window": 0, "health": {"critical": {"exit": 30.25}}}
-    )
+    rules = AlertRules.model_validate({"recover_for": "90m", "reopen_window": 0, "health": {"critical": {"exit": 30.25}}})
     assert AlertRules.model_validate(rules.model_dump()) == rules
     assert AlertRules.model_validate_json(rules.model_dump_json()) == rules
     assert rules.model_dump()["recover_for"] == "90m"
@@ -144,4 +140,4 @@ def test_rules_cannot_be_changed_once_made() -> None:
     """A decision is a function of rules that stay what they were."""
     rules = AlertRules()
     with pytest.raises(ValidationError):
-        rules.min_evaluations = 3
+        rules.min_evaluations = 3  # type: ignore[misc]
