@@ -1,6 +1,7 @@
 """The few facts that every score carries (MRR, owner, segment, renewal), made once when the facts or payments change."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import msgspec
 
@@ -14,7 +15,16 @@ from models.scored import MoneyScored
 _read_subscription = msgspec.json.Decoder(SubscriptionUpsertedData).decode
 
 
-@dataclass(frozen=True, slots=True)
+class _Members(msgspec.Struct):
+    mrr: MoneyScored | None
+    owner: str | None
+    segment: str | None
+
+
+_write = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True)
 class Profile:
     """What every score says of an account besides its numbers. `term_ends` are the ends of its contracts, ascending, in microseconds."""
 
@@ -22,6 +32,11 @@ class Profile:
     owner: str | None = None
     segment: str | None = None
     term_ends: tuple[int, ...] = ()
+
+    @cached_property
+    def members(self) -> str:
+        """The members `mrr`, `owner` and `segment` of a score, as JSON."""
+        return _write(_Members(self.mrr, self.owner, self.segment)).decode()[1:-1]
 
     def renewal_at(self, as_of: int) -> int:
         """When the next contract ends that has not ended at an instant (microseconds); NEVER when there is none."""
