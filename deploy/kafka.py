@@ -28,6 +28,7 @@ from kafka.errors import KafkaError
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from deploy.kafka_jars import CACHE_KEY, KAFKA_VERSION, JarCache, JarError, Repository
+from stream_app.exits import BrokerError, ConfigError, ConfigProblem
 from stream_app.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -63,16 +64,15 @@ _JVM_FLAGS: Final = (
 # What `kafka-storage format` would have switched on: a cluster people run has these, so the laptop's has them too.
 _FEATURES: Final = {"group.version": 1, "transaction.version": 2}
 
+_THROWN: Final = re.compile(r"(?:Caused by: )?[\w.$]+(?:Exception|Error)\b")
+"""The line of a Java stack trace that says what happened; the deepest cause comes last."""
+
 _children: dict[int, subprocess.Popen[bytes]] = {}
 """Brokers that this very process started, by pid: only their parent can reap them."""
 
 
-class LauncherError(RuntimeError):
-    """The local broker cannot be had; the message is one line with the mend."""
-
-
-class LauncherSettingError(LauncherError):
-    """A setting of the launcher is wrong."""
+class LauncherError(BrokerError):
+    """The local broker cannot be had."""
 
 
 class JavaMissingError(LauncherError):
@@ -84,7 +84,11 @@ class PortTakenError(LauncherError):
 
 
 class BrokerStartError(LauncherError):
-    """Java was started, and no broker came of it."""
+    """Java was started and ended before it was a broker."""
+
+
+class BrokerSilentError(LauncherError):
+    """The broker's process is there and does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +153,9 @@ def find_java(environment: Mapping[str, str]) -> Java:
         if major is not None and major >= OLDEST_JAVA:
             return Java(executable, major, banner, origin)
         refused.append(f"{origin} is Java {major}" if major else f"{origin} did not tell its version")
-    found = f" ({'; '.join(refused)})" if refused else ""
-    message = (
-        f"Java {OLDEST_JAVA} or newer is missing{found}: set JAVA_HOME to one, put java on the PATH, "
-        "or `pip install churnwatch[java]`"
-    )
-    raise JavaMissingError(message)
+    found = f": {'; '.join(refused)}" if refused else ""
+    message = f"Java {OLDEST_JAVA} or newer is missing{found}"
+    raise JavaMissingError(message, "set JAVA_HOME to one, put java on the PATH, or `pip install churnwatch[java]`")
 
 
 def _java_candidates(environment: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
@@ -199,7 +200,9 @@ class Broker:
 
     def is_running(self) -> bool:
         """Say whether the process is there and is the broker of this data directory."""
-        return _is_our_java(self.pid, self.data_dir)
+        child = _children.get(self.pid)
+        # A child of ours cannot be mistaken; and while it is being executed its command line is still empty.
+        return _is_our_java(self.pid, self.data_dir) if child is None else child.poll() is None
 
     def answers(self, timeout_seconds: float = 5.0) -> bool:
         """Say whether the broker answers a metadata request in time."""
@@ -218,7 +221,7 @@ class Broker:
         self._signal(signal.SIGKILL)
         if not self._gone_within(STOP_DEADLINE_SECONDS):
             message = f"the broker (pid {self.pid}) outlived SIGKILL by {STOP_DEADLINE_SECONDS:.0f} s"
-            raise LauncherError(message)
+            raise LauncherError(message, "look at what its disk is waiting for")
 
     def pause(self) -> None:
         """Freeze it (SIGSTOP): connections stay open and nothing is answered."""
@@ -235,8 +238,8 @@ class Broker:
 
     def _gone_within(self, deadline_seconds: float) -> bool:
         gone = wait_until(lambda: not self.is_running(), deadline_seconds)
-        if gone and (child := _children.pop(self.pid, None)) is not None:
-            child.wait()
+        if gone:
+            _children.pop(self.pid, None)
         return gone
 
 
@@ -245,7 +248,7 @@ def running(data_dir: Path) -> Broker | None:
     try:
         state = json.loads(_state_file(data_dir).read_text("utf-8"))
         broker = Broker(data_dir, int(state["port"]), int(state["pid"]))
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     return broker if broker.is_running() else None
 
@@ -260,19 +263,18 @@ def start(
 ) -> Broker:
     """Return the running broker of the data directory, starting it when there is none, once it answers.
 
-    `port` None means 29092 or whatever a running broker has; 0 means any free port below 32768. `extra_properties`
-    are added to `server.properties`. `console` draws the bar of a download. Raises `LauncherError` and `JarError`.
+    `port`: None means 29092 or whatever a running broker has; 0 means any free port below 32768. `extra_properties`
+    are added to `server.properties`. `console` draws the bar of a download.
+
+    Raises `LauncherError`, `JarError` and `ConfigError`; then nothing was left running.
     """
     _check_port(port)
     _make_folder(settings.data_dir, DATA_KEY)
     with _locked(settings.data_dir / "launcher.lock"):
         if (broker := running(settings.data_dir)) is not None:
             if port not in {None, 0, broker.port}:
-                message = (
-                    f"--port {port}: the broker of {settings.data_dir} already runs on {broker.bootstrap}; "
-                    "stop it first, or give the second one a directory of its own with --data-dir"
-                )
-                raise LauncherSettingError(message)
+                wrong = f"is {port}, and the broker of {settings.data_dir} runs on {broker.bootstrap} already"
+                raise _setting_error("--port", wrong, "stop it first, or give a second one its own --data-dir")
             _wait_until_ready(broker, deadline_seconds)
             return broker
         if port != 0:  # said before 40 MB are fetched for nothing
@@ -287,9 +289,10 @@ def start(
         except BrokerStartError:
             if not archive.is_file():
                 raise
-            # An archive only saves time: one that may have spoilt the start is thrown away and the start repeated.
+            # An archive only saves time: when the start succeeds without it, it was the culprit and goes.
+            broker = plan.run(port, [], deadline_seconds)
             archive.unlink(missing_ok=True)
-            return plan.run(port, [], deadline_seconds)
+            return broker
 
 
 def stop(data_dir: Path, deadline_seconds: float = STOP_DEADLINE_SECONDS) -> Broker | None:
@@ -342,10 +345,8 @@ def warm(settings: LauncherSettings, console: Console | None = None) -> Path:
             broker = plan.run(0, java.flags_to_make(unfinished), START_DEADLINE_SECONDS)
             broker.stop(START_DEADLINE_SECONDS)
             if not unfinished.is_file():
-                message = (
-                    f"{java.executable} wrote no class-data archive; the broker works without one, but starts slower"
-                )
-                raise LauncherError(message)
+                message = f"{java.executable} wrote no class-data archive"
+                raise LauncherError(message, "start the broker without: it only takes longer")
             unfinished.replace(archive)
         finally:
             unfinished.unlink(missing_ok=True)
@@ -365,7 +366,7 @@ class _Launch:
         """Start Java and return once the broker answers; on any failure, Ctrl-C included, nothing is left running."""
         deadline = time.monotonic() + deadline_seconds
         while True:
-            chosen = _free_port() if port == 0 else _untaken(port)
+            chosen = free_port() if port == 0 else _untaken(port)
             broker = self._spawn(chosen, flags)
             try:
                 _wait_until_ready(broker, deadline - time.monotonic())
@@ -383,7 +384,7 @@ class _Launch:
 
     def _spawn(self, port: int, flags: list[str]) -> Broker:
         properties = self.data_dir / "server.properties"
-        properties.write_text(self._server_properties(port, _free_port(avoid=port)), encoding="utf-8")
+        properties.write_text(self._server_properties(port, free_port(avoid=port)), encoding="utf-8")
         self._write_identity()
         command = [
             str(self.java.executable),
@@ -447,6 +448,9 @@ class _Launch:
             "share.coordinator.state.topic.num.partitions": "4",
             "group.initial.rebalance.delay.ms": "0",
             "log.cleaner.dedupe.buffer.size": "4194304",
+            # A killed broker is not let in again before its last session is over: 3 s, where 9 is the default.
+            "broker.session.timeout.ms": "3000",
+            "broker.heartbeat.interval.ms": "500",
             **self.extra_properties,
         }
         return "".join(f"{key}={value}\n" for key, value in properties.items())
@@ -476,8 +480,8 @@ def _is_our_java(pid: int, data_dir: Path) -> bool:
 
 def _check_port(port: int | None) -> None:
     if port is not None and not 0 <= port < _FREE_PORTS.stop:
-        message = f"--port {port}: give a port from 1 to {_FREE_PORTS.stop - 1} (the system takes those above), or 0"
-        raise LauncherSettingError(message)
+        wrong = f"is {port}; the system hands out those from {_FREE_PORTS.stop} itself"
+        raise _setting_error("--port", wrong, f"give one from 1 to {_FREE_PORTS.stop - 1}, or 0 for a free one")
 
 
 def _is_free(port: int) -> bool:
@@ -499,27 +503,29 @@ def _untaken(port: int) -> int:
 
 
 def _port_taken(port: int) -> PortTakenError:
-    return PortTakenError(
-        f"--port {port}: taken by another program on {HOST}; stop that one, or choose another port "
-        "(--port 0 takes a free one)",
-    )
+    message = f"port {port} on {HOST} is taken by another program"
+    return PortTakenError(message, "stop that one, or choose another with --port; --port 0 takes a free one")
 
 
-def _free_port(avoid: int = 0) -> int:
+def free_port(avoid: int = 0) -> int:
     """Return a port that nobody listens on now, below the ephemeral range."""
     for port in random.sample(_FREE_PORTS, len(_FREE_PORTS)):
         if port != avoid and _is_free(port):
             return port
-    message = f"--port 0: no port from {_FREE_PORTS.start} to {_FREE_PORTS.stop - 1} is free on {HOST}"
-    raise PortTakenError(message)
+    message = f"no port from {_FREE_PORTS.start} to {_FREE_PORTS.stop - 1} is free on {HOST}"
+    raise PortTakenError(message, "stop something, or choose one with --port")
 
 
 def _make_folder(folder: Path, key: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        message = f"{key}: {folder} cannot be made ({error.strerror}); set it to a folder you may write to"
-        raise LauncherSettingError(message) from error
+        wrong = f"{folder} cannot be made ({error.strerror})"
+        raise _setting_error(key, wrong, "set it to a folder you may write to") from error
+
+
+def _setting_error(key: str, wrong: str, mend: str) -> ConfigError:
+    return ConfigError([ConfigProblem(key, "" if key.startswith("-") else key, wrong, mend)])
 
 
 @contextlib.contextmanager
@@ -533,10 +539,15 @@ def _locked(file: Path) -> Iterator[None]:
             return False
         return True
 
-    with file.open("a", encoding="utf-8") as opened:
+    try:
+        opened = file.open("a", encoding="utf-8")
+    except OSError as error:
+        message = f"{file} cannot be written: {error.strerror}"
+        raise LauncherError(message, f"set {DATA_KEY} and {CACHE_KEY} to folders you may write to") from error
+    with opened:
         if not wait_until(acquired, _LOCK_DEADLINE_SECONDS):
-            message = f"{file}: locked by another churnwatch for {_LOCK_DEADLINE_SECONDS:.0f} s; end it and try again"
-            raise LauncherError(message)
+            message = f"{file} is locked by another churnwatch for {_LOCK_DEADLINE_SECONDS:.0f} s now"
+            raise LauncherError(message, "end that one, and try again")
         yield
 
 
@@ -551,11 +562,8 @@ def _wait_until_ready(broker: Broker, deadline_seconds: float) -> None:
     if not broker.is_running():
         raise _start_failure(broker)
     if not settled_in_time:
-        message = (
-            f"the broker (pid {broker.pid}) did not answer on {broker.bootstrap} within {deadline_seconds:.0f} s; "
-            f"its log is {broker.log_file}"
-        )
-        raise BrokerStartError(message)
+        message = f"the broker (pid {broker.pid}) did not answer on {broker.bootstrap} in {deadline_seconds:.0f} s"
+        raise BrokerSilentError(message, f"see its log {broker.log_file}, or give it longer")
 
 
 def _start_failure(broker: Broker) -> LauncherError:
@@ -565,9 +573,9 @@ def _start_failure(broker: Broker) -> LauncherError:
         lines = []
     if any("BindException" in line or "Address already in use" in line for line in lines):
         return _port_taken(broker.port)
-    telling = [line for line in lines if "ERROR" in line or "Exception" in line or "Error" in line]
-    cause = (telling or lines or ["no word of why"])[0].strip()
-    return BrokerStartError(f"the broker stopped while it was starting: {cause}; its log is {broker.log_file}")
+    thrown = [line for line in lines if _THROWN.match(line)]
+    cause = (thrown[-1:] or lines[:1] or ["no word of why"])[0].strip()
+    return BrokerStartError(f"the broker stopped while it was starting: {cause}", f"see its log {broker.log_file}")
 
 
 def _is_ready(bootstrap: str, timeout_seconds: float) -> bool:
@@ -604,18 +612,20 @@ def _admin(bootstrap: str, timeout_seconds: float) -> KafkaAdminClient:
 __all__ = [
     "DEFAULT_BOOTSTRAP",
     "DEFAULT_PORT",
+    "HOST",
     "KAFKA_VERSION",
     "Broker",
+    "BrokerSilentError",
     "BrokerStartError",
     "JarError",
     "Java",
     "JavaMissingError",
     "LauncherError",
-    "LauncherSettingError",
     "LauncherSettings",
     "PortTakenError",
     "fetch",
     "find_java",
+    "free_port",
     "running",
     "start",
     "stop",

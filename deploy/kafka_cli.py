@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from deploy import kafka
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-EXIT_CONFIGURATION = 2
-EXIT_BROKER = 3
+from deploy.one_line_errors import one_line_errors
+from stream_app.exits import Exit
 
 kafka_app = typer.Typer(
     no_args_is_help=True,
@@ -56,19 +51,6 @@ _OwnCluster = Annotated[
 _AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of sentences.")]
 
 
-@contextlib.contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """Turn what the launcher says into one line on stderr and an exit code: 2 configuration, 3 broker."""
-    try:
-        yield
-    except kafka.LauncherSettingError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(EXIT_CONFIGURATION) from error
-    except (kafka.LauncherError, kafka.JarError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(EXIT_BROKER) from error
-
-
 def _settings(data_dir: Path | None) -> kafka.LauncherSettings:
     return kafka.LauncherSettings.from_environment(os.environ, data_dir)
 
@@ -92,7 +74,7 @@ def start(
     if bootstrap:
         typer.echo(f"KAFKA_BOOTSTRAP is {bootstrap}: your own cluster is used, nothing was started.")
         return
-    with _one_line_errors():
+    with one_line_errors():
         settings = _settings(data_dir)
         was_running = kafka.running(settings.data_dir) is not None
         began = time.monotonic()
@@ -110,7 +92,7 @@ def stop(
     deadline_seconds: Annotated[float, typer.Option(help="How long it may take before it is killed.")] = 30.0,
 ) -> None:
     """Stop the broker started here; its data stay for the next start."""
-    with _one_line_errors():
+    with one_line_errors():
         settings = _settings(data_dir)
         broker = kafka.stop(settings.data_dir, deadline_seconds)
     if broker is None:
@@ -132,7 +114,7 @@ def status(*, data_dir: _DataDir = None, bootstrap: _OwnCluster = None, as_json:
     if broker is None:
         sentence = f"No broker runs on {settings.data_dir}; start one with: churnwatch kafka start"
         _show(as_json, sentence, running=False, answers=False, data_dir=str(settings.data_dir))
-        raise typer.Exit(EXIT_BROKER)
+        raise typer.Exit(Exit.BROKER)
     answers = broker.answers()
     word = "answers" if answers else f"runs but does not answer; its log is {broker.log_file}"
     _show(
@@ -145,7 +127,7 @@ def status(*, data_dir: _DataDir = None, bootstrap: _OwnCluster = None, as_json:
         data_dir=str(broker.data_dir),
     )
     if not answers:
-        raise typer.Exit(EXIT_BROKER)
+        raise typer.Exit(Exit.BROKER)
 
 
 @kafka_app.command()
@@ -155,7 +137,7 @@ def warm() -> None:
     The archive belongs to this very Java and these jars: after another Java is installed, run it again. It is never
     needed; without it, or with one that no longer fits, the broker only starts slower.
     """
-    with _one_line_errors():
+    with one_line_errors():
         archive = kafka.warm(_settings(None), Console(stderr=True))
     typer.echo(f"Ready: jars verified, class-data archive {archive} ({archive.stat().st_size / 1e6:.0f} MB)")
 

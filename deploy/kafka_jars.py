@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
+from stream_app.exits import BrokerError, ConfigError, ConfigProblem
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from concurrent.futures import Future
@@ -45,8 +47,8 @@ _NETWORK_ERRORS: Final = (
 _TEMPORARY_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
-class JarError(RuntimeError):
-    """A jar could not be had, or is not the one the manifest pins; the message is one line with the mend."""
+class JarError(BrokerError):
+    """A jar could not be had, or is not the one the manifest pins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +81,11 @@ class Repository:
 
     @classmethod
     def at(cls, address: str, origin: str, user: str | None = None, password: str | None = None) -> Self:
-        """Build one from an address; a `user:password@` inside it is moved out of sight. Raises `JarError`."""
+        """Build one from an address; a `user:password@` inside it is moved out of sight. Raises `ConfigError`."""
         parts = urllib.parse.urlsplit(address.strip())
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            message = f"{origin}: not an http or https address; give the base of a Maven repository, as {MAVEN_CENTRAL}"
-            raise JarError(message)
+            mend = f"give the base of a Maven repository, such as {MAVEN_CENTRAL}"
+            raise ConfigError([ConfigProblem(REPOSITORY_KEY, REPOSITORY_KEY, "no http or https address", mend, origin)])
         if parts.username is not None:
             user, password = urllib.parse.unquote(parts.username), urllib.parse.unquote(parts.password or "")
         authorization = None
@@ -129,8 +131,8 @@ def _mirror_in(settings: Path, environment: Mapping[str, str]) -> _Mirror | None
     try:
         root = ET.parse(settings).getroot()  # noqa: S314 - the user's own Maven settings, which Maven itself trusts
     except ET.ParseError as error:
-        message = f"{settings}: not readable as XML ({error}); mend it, or set {REPOSITORY_KEY}"
-        raise JarError(message) from error
+        wrong = f"not readable as XML ({error})"
+        raise ConfigError([ConfigProblem(str(settings), "", wrong, f"mend it, or set {REPOSITORY_KEY}")]) from error
 
     def text(element: ET.Element, tag: str) -> str:
         raw = (element.findtext(f"{{*}}{tag}") or "").strip()
@@ -211,8 +213,8 @@ class JarCache:
                 _verify(repository, jar, part)
                 part.replace(self.file(jar))
         except OSError as error:
-            message = f"{part}: {error.strerror or error}; set {CACHE_KEY} to a folder with room for 40 MB"
-            raise JarError(message) from error
+            message = f"{part} cannot be written: {error.strerror or error}"
+            raise JarError(message, f"set {CACHE_KEY} to a folder with room for 40 MB") from error
 
     def _complete(self, repository: Repository, jar: Jar, progress: Progress, stopped: threading.Event) -> None:
         """Download until the part file is as long as the jar, trying again what may pass."""
@@ -306,8 +308,8 @@ def _unreachable(repository: Repository, jar: Jar, error: Exception) -> JarError
     else:
         cause = str(getattr(error, "reason", "") or error) or type(error).__name__
     return JarError(
-        f"{jar.name} could not be fetched from {repository.address} ({cause}); check the network, or set "
-        f"{REPOSITORY_KEY} to a Maven repository you can reach; what has arrived is kept and continued",
+        f"{jar.name} could not be fetched from {repository.address}: {cause}",
+        f"check the network, or set {REPOSITORY_KEY} to a Maven repository you can reach; what has come is kept",
     )
 
 
@@ -326,5 +328,6 @@ def _verify(repository: Repository, jar: Jar, part: Path) -> None:
 def _not_released(repository: Repository, jar: Jar, found: str, pinned: str) -> JarError:
     return JarError(
         f"{jar.name} from {repository.address} has {found} where the manifest pins {pinned}: it is not the released "
-        f"file and was thrown away; try again, or set {REPOSITORY_KEY} to another repository ({MAVEN_CENTRAL})",
+        "file and was thrown away",
+        f"try again, or set {REPOSITORY_KEY} to another Maven repository, such as {MAVEN_CENTRAL}",
     )

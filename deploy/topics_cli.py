@@ -13,24 +13,21 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.kafka import DEFAULT_BOOTSTRAP
+from deploy.one_line_errors import one_line_errors
 from stream_app.admin import (
     TIMEOUT_SECONDS,
     Change,
     Inspection,
     Mismatch,
     Severity,
-    TopicAdminError,
-    TopicSettingError,
     apply_topics,
     inspect_topics,
 )
+from stream_app.exits import Exit
 from stream_app.topics import DEFAULT_APP_ID, Installation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-EXIT_CONFIGURATION = 2
-EXIT_TOPICS = 3
 
 _STYLES = {Severity.ERROR: "red", Severity.WARNING: "yellow"}
 
@@ -76,17 +73,15 @@ _AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object ins
 
 
 @contextlib.contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """Turn what the cluster or a setting refuses into one line on stderr and an exit code: 2 setting, 3 cluster."""
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # the error below says it once and with the mend
+def _quiet_client() -> Iterator[None]:
+    """Let the command's own line be the only word about a failure, not kafka-python's pages of it."""
+    logger = logging.getLogger("kafka")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
     try:
         yield
-    except TopicSettingError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(EXIT_CONFIGURATION) from error
-    except TopicAdminError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(EXIT_TOPICS) from error
+    finally:
+        logger.setLevel(level)
 
 
 @topics_app.command()
@@ -102,7 +97,7 @@ def apply(  # noqa: PLR0913 - the options of the command line
 ) -> None:
     """Create what is missing, set what differs, and say each change; exit code 3 when something is left to mend."""
     installation = Installation(prefix, app_id, partitions, replication)
-    with _one_line_errors():
+    with one_line_errors(), _quiet_client():
         changes = apply_topics(bootstrap, installation, timeout_seconds=timeout_seconds)
         seen = inspect_topics(bootstrap, installation, timeout_seconds=timeout_seconds)
     if as_json:
@@ -128,7 +123,7 @@ def check(  # noqa: PLR0913 - the options of the command line
 ) -> None:
     """Show every topic and what mends each mismatch; exit code 3 when one of them would stop a worker."""
     installation = Installation(prefix, app_id, partitions, replication)
-    with _one_line_errors():
+    with one_line_errors(), _quiet_client():
         seen = inspect_topics(bootstrap, installation, timeout_seconds=timeout_seconds)
     if as_json:
         _print_json(seen)
@@ -196,7 +191,7 @@ def _print_json(seen: Inspection, changes: Iterable[Change] | None = None) -> No
 
 def _exit_on_errors(mismatches: Iterable[Mismatch]) -> None:
     if any(mismatch.is_error for mismatch in mismatches):
-        raise typer.Exit(EXIT_TOPICS)
+        raise typer.Exit(Exit.BROKER)
 
 
 if __name__ == "__main__":
