@@ -27,7 +27,17 @@ from msgspec import inspect
 from numpy.typing import NDArray
 from xxhash import xxh3_64_digest, xxh3_64_intdigest
 
-from models.events import CURRENCY_PATTERN, DECIMAL_PATTERN, NEWER_SCHEMA, TOPIC_EVENTS, Envelope, type_name
+from models.events import (
+    CURRENCY_PATTERN,
+    DECIMAL_PATTERN,
+    EVENT_ID_MAX,
+    NEWER_SCHEMA,
+    SUBJECT_MAX,
+    TOPIC_EVENTS,
+    Envelope,
+    UsageEvent,
+    type_name,
+)
 from models.times import MILLISECOND_US, MINUTE_US, RFC3339_PATTERN, parse_many, parse_us
 
 VALUE_MAX: Final = 1_000_000
@@ -132,83 +142,89 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 def decode_batch(topic: str, records: Sequence[Record]) -> Decoded:
     """Decode the records of a topic (its name without a prefix); raises KeyError for a topic that has no events in `TOPIC_EVENTS`."""
-    fast_decode = _FAST[topic].decode
     values = [record.value for record in records]
-    rejected: list[Rejected] = []
-    decoded: list[Any]
-    odd, structured = _set_apart(records, values)
-    try:
-        if odd:
-            skip = frozenset(odd)
-            decoded = [None if i in skip else fast_decode(value) for i, value in enumerate(cast("list[bytes]", values))]
-        else:
-            decoded = [fast_decode(value) for value in cast("list[bytes]", values)]
-    except _UNREADABLE:
-        decoded, odd = _decode_apart(fast_decode, values, odd)
-    for i in structured:
-        if decoded[i] is not None and decoded[i].specversion is None:
+    is_bare = not any([record.headers for record in records])  # noqa: C419 - half the time of a generator
+    modes = [] if is_bare else [_mode(record.headers) if record.headers else _PLAIN for record in records]
+    odd = _doubtful(values)
+    binary = frozenset(i for i, mode in enumerate(modes) if mode == _BINARY)
+    decoded = _decode_usual(_FAST[topic].decode, values, odd | binary)
+    for i, mode in enumerate(modes):
+        if mode == _BINARY:
+            decoded[i] = None if i in odd else _decode_binary(topic, records[i])
+        elif mode == _STRUCTURED and decoded[i] is not None and decoded[i].specversion is None:
             decoded[i] = None
-            odd.append(i)
-    for i in odd:
-        try:
-            decoded[i] = _decode_one(topic, records[i])
-        except _Unusable as unusable:
-            rejected.append(Rejected(i, unusable.reason, unusable.message, "decode"))
-    if rejected:
-        index = [i for i, event in enumerate(decoded) if event is not None]
+    rejected: list[Rejected] = []
+    index = list(range(len(decoded)))
+    if not all(decoded):
+        for i in index:
+            if decoded[i] is None:
+                try:
+                    decoded[i] = _decode_one(topic, records[i])
+                except _Unusable as unusable:
+                    rejected.append(Rejected(i, unusable.reason, unusable.message, "decode"))
+        index = [i for i in index if decoded[i] is not None]
         decoded = [decoded[i] for i in index]
-    else:
-        index = list(range(len(decoded)))
     return _hold_against_records(records, decoded, index, rejected)
 
 
-def _set_apart(records: Sequence[Record], values: list[bytes | None]) -> tuple[list[int], list[int]]:
-    """Return the places of records that the fast way must not see, and of those that are in structured mode."""
-    odd: list[int] = []
-    structured: list[int] = []
-    if any([record.headers for record in records]):  # noqa: C419 - half the time of a generator
-        modes = [_mode(record.headers) if record.headers else _PLAIN for record in records]
-        odd = [i for i, mode in enumerate(modes) if mode == _BINARY]
-        structured = [i for i, mode in enumerate(modes) if mode == _STRUCTURED]
+def _decode_usual(fast_decode: Callable[[bytes], Any], values: list[bytes | None], skip: frozenset[int]) -> list[Any]:
+    """Return the event of each value; None for those to skip, and for those which fail."""
+    if not skip:
+        try:
+            return [fast_decode(value) for value in cast("list[bytes]", values)]
+        except _UNREADABLE:
+            pass
+    decoded = []
+    for i, value in enumerate(values):
+        event = None
+        if i not in skip:
+            try:
+                event = fast_decode(cast("bytes", value))
+            except _UNREADABLE:
+                event = None
+        decoded.append(event)
+    return decoded
+
+
+def _doubtful(values: list[bytes | None]) -> frozenset[int]:
+    """Return the places of values that the usual way must not see: null, too large, perhaps nested too deep, or not UTF-8."""
     try:
-        odd += _doubtful_texts(cast("list[bytes]", values))
-    except TypeError:  # a null value
-        odd += [i for i, value in enumerate(values) if value is None]
-        odd += _doubtful_texts([value or b"" for value in values])
-    return sorted(set(odd)), structured
+        return frozenset(_doubtful_texts(cast("list[bytes]", values)))
+    except TypeError:  # null has no length
+        nulls = [i for i, value in enumerate(values) if value is None]
+        return frozenset(nulls + _doubtful_texts([value or b"" for value in values]))
 
 
 def _doubtful_texts(values: list[bytes]) -> list[int]:
     """Return the places of values that are too large, perhaps nested too deep, or not UTF-8."""
-    lengths = list(map(len, values))
     doubtful = []
-    if max(lengths, default=0) > VALUE_MAX:
-        doubtful = [i for i, length in enumerate(lengths) if length > VALUE_MAX]
-        values = [b"" if length > VALUE_MAX else value for value, length in zip(values, lengths, strict=True)]
-        lengths = list(map(len, values))
+    length_max = max(map(len, values), default=0)
+    if length_max > VALUE_MAX:
+        doubtful = [i for i, value in enumerate(values) if len(value) > VALUE_MAX]
+        values = [b"" if len(value) > VALUE_MAX else value for value in values]
     joined = b"".join([*values, bytes(_STRIDE)])
     if not joined.isascii():
         doubtful += [i for i, value in enumerate(values) if not (value.isascii() or _is_utf8(value))]
-    return doubtful + _perhaps_deep(joined, lengths)
+    if _perhaps_deep(joined, length_max):
+        doubtful += [i for i, value in enumerate(values) if value.count(b"{") + value.count(b"[") >= DEPTH_MAX]
+    return doubtful
 
 
 _STRIDE: Final = 64
 
 
-def _perhaps_deep(joined: bytes, lengths: list[int]) -> list[int]:
-    """Return the places of values with so many opening brackets that they may be nested too deep.
+def _perhaps_deep(joined: bytes, length_max: int) -> bool:
+    """Return whether some text of at most `length_max` bytes, of those joined here, has enough opening brackets to be nested too deep.
 
-    Counts the bytes that are `[` or `{` in strides of 64; the strides where a value begins and ends count whole. The values have
-    a stride of zeros behind them.
+    Counts them in strides of 64 bytes, and adds up as many neighbouring strides as such a text can touch. The texts have a stride of
+    zeros behind them.
     """
     brackets = np.frombuffer(joined, dtype=np.uint8, count=len(joined) // _STRIDE * _STRIDE) | 0x20  # `[` is `{` without this bit
     opening = np.packbits(np.equal(brackets, ord("{"), out=brackets.view(np.bool_)))
     before = np.zeros(len(opening) * 8 // _STRIDE + 1, dtype=np.int64)
     np.cumsum(np.bitwise_count(opening.view(np.uint64)), out=before[1:])
-    sizes = np.array(lengths, dtype=np.int64)
-    ends = np.cumsum(sizes)
-    counts = before[(ends + _STRIDE - 1) // _STRIDE] - before[(ends - sizes) // _STRIDE]
-    return np.flatnonzero(counts > DEPTH_MAX).tolist() if counts.max(initial=0) > DEPTH_MAX else []
+    touched = min(length_max // _STRIDE + 2, len(before) - 1)
+    return bool((before[touched:] - before[:-touched]).max() >= DEPTH_MAX)
 
 
 def _is_utf8(value: bytes) -> bool:
@@ -217,23 +233,6 @@ def _is_utf8(value: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _decode_apart(
-    fast_decode: Callable[[bytes], Any], values: Sequence[bytes | None], odd: list[int]
-) -> tuple[list[Any], list[int]]:
-    """Decode one by one; also give the places of those which failed, with the ones that are odd anyway."""
-    skip = set(odd)
-    decoded: list[Any] = []
-    for i, value in enumerate(values):
-        event = None
-        if i not in skip:
-            try:
-                event = fast_decode(cast("bytes", value))
-            except _UNREADABLE:
-                skip.add(i)
-        decoded.append(event)
-    return decoded, sorted(skip)
 
 
 def _hold_against_records(
@@ -266,8 +265,12 @@ def _hold_against_records(
 def _strangers(records: Sequence[Record], decoded: list[Any], index: list[int]) -> list[int]:
     """Return the places of events whose subject is not the record's key."""
     keys = [record.key for record in records] if len(index) == len(records) else [records[i].key for i in index]
-    subjects = list(map(str.encode, [event.subject for event in decoded]))
-    return [] if keys == subjects else [i for i, key in enumerate(keys) if key != subjects[i]]
+    subjects = [event.subject for event in decoded]
+    joined = "\0".join(subjects).encode()
+    # As long as no NUL stands within a subject, the joined texts are equal only where each key is.
+    if all(keys) and joined == b"\0".join(cast("list[bytes]", keys)) and joined.count(0) == len(subjects) - 1:
+        return []
+    return [i for i, subject in enumerate(subjects) if keys[i] != subject.encode()]
 
 
 def _ahead(records: Sequence[Record], index: list[int], times_us: NDArray[np.int64]) -> Iterable[int]:
@@ -281,7 +284,7 @@ def _ahead(records: Sequence[Record], index: list[int], times_us: NDArray[np.int
     return [
         i
         for i, (place, time_us) in enumerate(zip(index, times_us.tolist(), strict=True))
-        if 0 < stamps[place] and time_us > stamps[place] * MILLISECOND_US + FUTURE_MAX_US
+        if stamps[place] > 0 and time_us > stamps[place] * MILLISECOND_US + FUTURE_MAX_US
     ]
 
 
@@ -289,8 +292,10 @@ def _ahead(records: Sequence[Record], index: list[int], times_us: NDArray[np.int
 
 
 _pack_one = msgspec.msgpack.Encoder(order="deterministic").encode
-_FLOAT = b"\xcb"
+_FLOAT: Final = b"\xcb"
 """What every float starts with in msgpack; other things may hold that byte too."""
+_ZERO: Final = msgspec.msgpack.encode(0.0)
+_MINUS_ZERO: Final = msgspec.msgpack.encode(-0.0)
 
 
 def _pack(decoded: list[Any], kinds: set[type]) -> tuple[list[bytes], list[int]]:
@@ -304,7 +309,7 @@ def _pack(decoded: list[Any], kinds: set[type]) -> tuple[list[bytes], list[int]]
         unpackable = [i for i, content in enumerate(packed) if not content]
     if kinds & _SPELLED.keys() or _FLOAT in b"".join(packed):
         packed = [
-            _repack(event) if content and (_FLOAT in content or type(event) in _SPELLED) else content
+            _repack(event, content) if content and (_FLOAT in content or type(event) in _SPELLED) else content
             for event, content in zip(decoded, packed, strict=True)
         ]
     return packed, unpackable
@@ -317,11 +322,21 @@ def _pack_or_nothing(data: Any) -> bytes:
         return b""
 
 
-def _repack(event: Any) -> bytes:
-    """Write a payload so that what is the same reads the same: 1.0 as 1, an instant as its microseconds."""
-    members = msgspec.to_builtins(event.data)
-    respell = _SPELLED.get(type(event))
-    return _pack_one(_whole_numbers(members if respell is None else respell(members)))
+def _repack(event: Any, content: bytes) -> bytes:
+    """Write a payload so that what is the same reads the same: 1.0 as 1 where both are possible, an instant as its microseconds."""
+    if respell := _SPELLED.get(type(event)):
+        return _pack_one(_whole_numbers(respell(msgspec.to_builtins(event.data))))
+    if type(event) is UsageEvent and _has_whole_float(event.data.properties):
+        content = _pack_one(msgspec.structs.replace(event.data, properties=_whole_numbers(event.data.properties)))
+    return content.replace(_MINUS_ZERO, _ZERO)
+
+
+def _has_whole_float(value: Any) -> bool:
+    if type(value) is float:
+        return value.is_integer()
+    if type(value) is dict:
+        return any(map(_has_whole_float, value.values()))
+    return type(value) is list and any(map(_has_whole_float, value))
 
 
 def _whole_numbers(value: Any) -> Any:
@@ -399,10 +414,13 @@ def _source_hash(source: str) -> int:
 def _identities(
     decoded: list[Any], kinds: set[type], times_us: NDArray[np.int64], packed: list[bytes]
 ) -> NDArray[np.uint64]:
+    if not decoded:
+        return np.zeros(0, dtype=np.uint64)
+    # Hashes that all have in common stay arrays of one, to be broadcast.
     names = [event.source for event in decoded]
-    sources = _column(_source_hash, names, set(names))
+    sources = _column(_source_hash, names[:1] if names.count(names[0]) == len(names) else names)
+    types = _column(_TYPE_HASH.__getitem__, kinds if len(kinds) == 1 else map(type, decoded))
     who = _mix(_hashes(map(str.encode, [event.id for event in decoded])) ^ _mix(sources))
-    types = _column(_TYPE_HASH.__getitem__, map(type, decoded), kinds)
     what = _mix(_hashes(packed) ^ _mix(times_us.view(np.uint64) ^ types))
     return (who & _WHO_BITS) | (what & _WHAT_BITS)
 
@@ -411,10 +429,8 @@ def _hashes(texts: Iterable[bytes]) -> NDArray[np.uint64]:
     return np.frombuffer(b"".join(map(xxh3_64_digest, texts)), dtype=">u8").astype(np.uint64)
 
 
-def _column(hash_of: Callable[[Any], int], values: Iterable[Any], distinct: set[Any]) -> NDArray[np.uint64]:
-    """Return the hash of each value, or, if there is just one distinct value, its hash alone, to be broadcast."""
-    hashes = map(hash_of, distinct if len(distinct) == 1 else values)
-    return np.fromiter(hashes, dtype=np.uint64)
+def _column(hash_of: Callable[[Any], int], values: Iterable[Any]) -> NDArray[np.uint64]:
+    return np.fromiter(map(hash_of, values), dtype=np.uint64)
 
 
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -429,7 +445,7 @@ def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 def _decode_one(topic: str, record: Record) -> Any:
     """Return the event of a record that is odd in any way; raises `_Unusable` with the first thing that is wrong."""
-    mode = _mode(record.headers)
+    mode = _mode(record.headers or ())
     text = _json_text(_value(record), DEPTH_MAX - 1 if mode == _BINARY else DEPTH_MAX)
     members = _header_members(record.headers, text) if mode == _BINARY else _json_members(text)
     if mode != _PLAIN and members.get("specversion") in (None, _NULL):
@@ -522,28 +538,44 @@ def _refuse_constant(_: str) -> NoReturn:
 _CONTENT_TYPE: Final = "content-type"
 _CLOUDEVENTS: Final = b"application/cloudevents"
 _HEADER_MEMBERS: Final = {f"ce_{name}": name for name in ("specversion", "id", "source", "type", "time", "subject", "dataschema")}
-_BINARY_MARKS: Final = _HEADER_MEMBERS.keys() - {"ce_dataschema"}
+_REQUIRED_HEADERS: Final = ("ce_type", "ce_id", "ce_source", "ce_time", "ce_subject")
+_BINARY_MARKS: Final = frozenset({"ce_specversion", *_REQUIRED_HEADERS})
 
 
 def _mode(headers: Sequence[tuple[str, bytes | None]]) -> _Mode:
-    """Return how a record holds its event, by its headers; of a header that repeats the last one counts, case does not."""
+    """Return how a record holds its event, by its headers; of a header that repeats the last one counts."""
     content_type: bytes | None = None
     mode: _Mode = _PLAIN
-    for name, value in headers or ():
-        lower = name.lower()
-        if lower == _CONTENT_TYPE:
-            content_type = value
-        elif lower in _BINARY_MARKS:
+    for name, value in headers:
+        if name in _BINARY_MARKS:
             mode = _BINARY
+        elif len(name) == len(_CONTENT_TYPE) and name.lower() == _CONTENT_TYPE:
+            content_type = value
     if content_type is not None and content_type.strip()[: len(_CLOUDEVENTS)].lower() == _CLOUDEVENTS:
         return _STRUCTURED
     return mode
 
 
+def _decode_binary(topic: str, record: Record) -> Any:
+    """Return the event of a usual record in binary mode; None where something asks for a closer look."""
+    headers = dict(record.headers)
+    try:
+        kind, event_id, source, time, subject = [headers[name].decode() for name in _REQUIRED_HEADERS]
+        home, event_class = _TOPIC_AND_CLASS[kind]
+        data = _PAYLOAD_DECODERS[event_class].decode(cast("bytes", record.value))
+    except (KeyError, AttributeError, *_UNREADABLE):  # AttributeError: a null header
+        return None
+    is_usual = home == topic and headers.get("ce_specversion") == b"1.0" and "ce_dataschema" not in headers
+    if is_usual and source and 0 < len(event_id) <= EVENT_ID_MAX and 0 < len(subject) <= SUBJECT_MAX:
+        build: Any = event_class
+        return build(id=event_id, source=source, time=time, subject=subject, specversion="1.0", data=data)
+    return None
+
+
 def _header_members(headers: Sequence[tuple[str, bytes | None]], text: bytes) -> dict[str, msgspec.Raw]:
     members: dict[str, msgspec.Raw] = {}
     for name, value in headers:
-        member = _HEADER_MEMBERS.get(name.lower())
+        member = _HEADER_MEMBERS.get(name)
         if member is not None and value is not None:
             try:
                 members[member] = msgspec.Raw(msgspec.json.encode(value.decode()))

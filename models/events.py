@@ -24,9 +24,12 @@ NEWER_SCHEMA: Final = r"(?:/|^urn:.*:)v?(?:[2-9]|[1-9][0-9]+)(?:\.json)?" + _END
 CURRENCY_PATTERN: Final = "^[A-Z]{3}" + _END
 DECIMAL_PATTERN: Final = r"^[0-9]{1,18}(?:\.[0-9]{1,12})?" + _END
 
-EventId: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128, description="Unique within `source`.")]
+EVENT_ID_MAX: Final = 128
+SUBJECT_MAX: Final = 256
+
+EventId: TypeAlias = Annotated[str, Meta(min_length=1, max_length=EVENT_ID_MAX, description="Unique within `source`.")]
 Source: TypeAlias = Annotated[str, Meta(min_length=1, description="Who says so: `segment`, `stripe`, `/app/production` ...")]
-Subject: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256, description="The account id; equals the record's key.")]
+Subject: TypeAlias = Annotated[str, Meta(min_length=1, max_length=SUBJECT_MAX, description="The account id; equals the record's key.")]
 DataSchema: TypeAlias = Annotated[
     str,
     Meta(pattern=f"^(?!.*{NEWER_SCHEMA})", description="The schema of `data`; a major version after 1 is not read."),

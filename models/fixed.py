@@ -1,7 +1,7 @@
 """Fixed point: values and points are integers in ten-thousandths, so that sums and recomputations are exact."""
 
 from decimal import Decimal
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ FULL = 100 * SCALE
 """One hundred points: the best score."""
 
 Ints = NDArray[np.int64]
+AnyInts = NDArray[np.integer[Any]]
 
 
 def to_fixed(value: Decimal) -> int:

@@ -5,7 +5,7 @@ in ten-thousandths, shape `(n,)`. Whether a measure is missing is a matter of it
 """
 
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ WINDOWS = (7, 14, 28, 91)
 
 Slots = NDArray[np.int64]
 Values = NDArray[np.int64]
+Counts = NDArray[np.unsignedinteger[Any]]
 
 
 class Instant:
@@ -31,9 +32,9 @@ class Instant:
         self.slots = slots
         self.as_of = as_of
         self.day = as_of // DAY_US
-        self._gathered: dict[tuple[str, int], NDArray[np.int64]] = {}
+        self._gathered: dict[tuple[str, int], Counts] = {}
 
-    def window(self, ring: str, newest_day: NDArray[np.int64], days: int) -> NDArray[np.int64]:
+    def window(self, ring: str, newest_day: NDArray[np.int64], days: int) -> Counts:
         """What a ring holds for each of the last `days` days, today first: shape `(n, days)`.
 
         `newest_day` is the newest day that the ring holds, per account, never after that of `as_of`: the days since are zero, whatever
@@ -44,32 +45,32 @@ class Instant:
             back = np.arange(days)
             at = (self.day[:, None] - back) % RING_DAYS
             stored = getattr(self.columns, ring)
-            found = stored[self.slots[:, None], at].astype(np.int64)
+            found = stored[self.slots[:, None], at]
             ahead = self.day - newest_day
             if ahead.any():
                 found[back < ahead[:, None]] = 0
             self._gathered[ring, days] = found
         return found
 
-    def usage(self, days: int) -> NDArray[np.int64]:
+    def usage(self, days: int) -> Counts:
         """Uses a day."""
         return self.window("usage", self.columns.used_at[self.slots] // DAY_US, days)
 
-    def tickets(self, days: int) -> NDArray[np.int64]:
+    def tickets(self, days: int) -> Counts:
         """Tickets created a day."""
         return self.window("tickets_created", self.columns.tickets_day[self.slots].astype(np.int64), days)
 
-    def payments(self, ring: str, days: int) -> NDArray[np.int64]:
+    def payments(self, ring: str, days: int) -> Counts:
         """Payments that failed, or were made, a day."""
         return self.window(ring, self.columns.payments_day[self.slots].astype(np.int64), days)
 
 
 def _events(days: int) -> Callable[[Instant], Values]:
-    return lambda at: at.usage(days).sum(axis=1) * SCALE
+    return lambda at: at.usage(days).sum(axis=1, dtype=np.int64) * SCALE
 
 
 def _active_days(days: int) -> Callable[[Instant], Values]:
-    return lambda at: (at.usage(days) > 0).sum(axis=1) * SCALE
+    return lambda at: (at.usage(days) > 0).sum(axis=1, dtype=np.int64) * SCALE
 
 
 def _idle_days(at: Instant) -> Values:
@@ -78,13 +79,13 @@ def _idle_days(at: Instant) -> Values:
 
 def _pace(at: Instant) -> Values:
     uses = at.usage(28)
-    whole = uses.sum(axis=1)
-    pace = half_up_many(4 * SCALE * uses[:, :7].sum(axis=1), np.maximum(whole, 1))
+    whole = uses.sum(axis=1, dtype=np.int64)
+    pace = half_up_many(4 * SCALE * uses[:, :7].sum(axis=1, dtype=np.int64), np.maximum(whole, 1))
     return cast("Values", np.where(whole > 0, pace, 0))
 
 
 def _tickets_created(days: int) -> Callable[[Instant], Values]:
-    return lambda at: at.tickets(days).sum(axis=1) * SCALE
+    return lambda at: at.tickets(days).sum(axis=1, dtype=np.int64) * SCALE
 
 
 def _tickets_open(at: Instant) -> Values:
@@ -96,7 +97,7 @@ def _tickets_open_urgent(at: Instant) -> Values:
 
 
 def _payments(ring: str, days: int) -> Callable[[Instant], Values]:
-    return lambda at: at.payments(ring, days).sum(axis=1) * SCALE
+    return lambda at: at.payments(ring, days).sum(axis=1, dtype=np.int64) * SCALE
 
 
 def _overdue_days(at: Instant) -> Values:
@@ -139,6 +140,6 @@ def missing(name: str, at: Instant) -> NDArray[np.bool_]:
     """Where a measure does not exist yet, because nothing of its source was ever seen: null, which is not zero."""
     columns = at.columns
     if name.startswith("usage_"):
-        return columns.used_at[at.slots] == NEVER
+        return cast("NDArray[np.bool_]", columns.used_at[at.slots] == NEVER)
     topic = TICKETS if name.startswith("tickets_") else PAYMENTS
-    return columns.newest[at.slots, TOPIC_INDEX[topic]] == NEVER
+    return cast("NDArray[np.bool_]", columns.newest[at.slots, TOPIC_INDEX[topic]] == NEVER)

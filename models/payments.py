@@ -1,6 +1,7 @@
 """The subscriptions, invoices and charges of an account (docs/state.md section 4): last write by `(time, id)`, money in minor units."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import msgspec
 
@@ -84,35 +85,33 @@ def empty() -> Payment:
     return Payment([], {}, {}, {}, {}, {}, {})
 
 
-def fold(payment: Payment, event: object, at: int, newest: int) -> None:
+def fold(payment: Payment, event: Any, at: int, newest: int) -> None:
     """Take one payment event into the account's payments; `newest` is the account's newest payment event, this one included."""
-    match event:
-        case events.InvoiceIssued():
-            _invoice(payment, event, "issued", at)
-        case events.InvoicePaid():
-            invoice = _invoice(payment, event, "paid", at)
-            invoice.paid_at = at if invoice.paid_at is None else min(invoice.paid_at, at)
-        case events.InvoicePaymentFailed():
-            invoice = _invoice(payment, event, "payment_failed", at)
-            attempt = event.data.attempt
-            invoice.failed[attempt] = min(invoice.failed.get(attempt, at), at)
-        case events.InvoiceVoided():
-            _invoice(payment, event, "voided", at)
-        case events.InvoiceOverdue():
-            _invoice(payment, event, "overdue", at)
-        case events.ChargeSucceeded():
-            _charge(payment, event, "succeeded", at)
-        case events.ChargeFailed():
-            _charge(payment, event, "failed", at)
-        case events.SubscriptionUpserted():
-            _subscription(payment, event, at)
-        case events.RefundCreated():
-            _amount(payment.refunds, event.data.refund_id, event.data.amount, at, rank(event))
-        case events.DisputeOpened() | events.DisputeClosed():
-            _amount(payment.disputes, event.data.dispute_id, event.data.amount, at, rank(event))
-        case events.CreditNoteCreated():
-            _amount(payment.credit_notes, event.data.credit_note_id, event.data.amount, at, rank(event))
+    _CHANGES[type(event)](payment, event, at)
     _let_go(payment, newest)
+
+
+def _issue(payment: Payment, event: events.InvoiceIssued, at: int) -> None:
+    _invoice(payment, event, "issued", at)
+
+
+def _pay(payment: Payment, event: events.InvoicePaid, at: int) -> None:
+    invoice = _invoice(payment, event, "paid", at)
+    invoice.paid_at = at if invoice.paid_at is None else min(invoice.paid_at, at)
+
+
+def _fail(payment: Payment, event: events.InvoicePaymentFailed, at: int) -> None:
+    invoice = _invoice(payment, event, "payment_failed", at)
+    attempt = event.data.attempt
+    invoice.failed[attempt] = min(invoice.failed.get(attempt, at), at)
+
+
+def _void(payment: Payment, event: events.InvoiceVoided, at: int) -> None:
+    _invoice(payment, event, "voided", at)
+
+
+def _fall_due(payment: Payment, event: events.InvoiceOverdue, at: int) -> None:
+    _invoice(payment, event, "overdue", at)
 
 
 def _invoice(payment: Payment, event: events.InvoiceEvent, status: str, at: int) -> Invoice:
@@ -130,7 +129,8 @@ def _invoice(payment: Payment, event: events.InvoiceEvent, status: str, at: int)
     return invoice
 
 
-def _charge(payment: Payment, event: events.ChargeSucceeded | events.ChargeFailed, outcome: str, at: int) -> None:
+def _charge(payment: Payment, event: events.ChargeSucceeded | events.ChargeFailed, at: int) -> None:
+    outcome = "succeeded" if isinstance(event, events.ChargeSucceeded) else "failed"
     known = payment.charges.get(event.data.charge_id)
     if known is None or wins(known.outcome, at, rank(event)):
         amount = event.data.amount
@@ -146,11 +146,38 @@ def _subscription(payment: Payment, event: events.SubscriptionUpserted, at: int)
         payment.subscriptions[event.data.subscription_id] = Subscription(version, at, rank(event), _encode(event.data))
 
 
-def _amount(amounts: dict[str, Amount], name: str, amount: events.Money | None, at: int, event_id: str) -> None:
+def _refund(payment: Payment, event: events.RefundCreated, at: int) -> None:
+    _amount(payment.refunds, event.data.refund_id, event.data.amount, at, rank(event))
+
+
+def _dispute(payment: Payment, event: events.DisputeOpened | events.DisputeClosed, at: int) -> None:
+    _amount(payment.disputes, event.data.dispute_id, event.data.amount, at, rank(event))
+
+
+def _credit(payment: Payment, event: events.CreditNoteCreated, at: int) -> None:
+    _amount(payment.credit_notes, event.data.credit_note_id, event.data.amount, at, rank(event))
+
+
+def _amount(amounts: dict[str, Amount], name: str, amount: events.Money, at: int, event_id: str) -> None:
     known = amounts.get(name)
     if known is None or (at, event_id) > (known.at, known.id):
-        minor, currency = (0, "") if amount is None else (amount.amount_minor, amount.currency)
-        amounts[name] = Amount(minor, currency, at, event_id)
+        amounts[name] = Amount(amount.amount_minor, amount.currency, at, event_id)
+
+
+_CHANGES: dict[type, Callable[[Payment, Any, int], None]] = {
+    events.InvoiceIssued: _issue,
+    events.InvoicePaid: _pay,
+    events.InvoicePaymentFailed: _fail,
+    events.InvoiceVoided: _void,
+    events.InvoiceOverdue: _fall_due,
+    events.ChargeSucceeded: _charge,
+    events.ChargeFailed: _charge,
+    events.SubscriptionUpserted: _subscription,
+    events.RefundCreated: _refund,
+    events.DisputeOpened: _dispute,
+    events.DisputeClosed: _dispute,
+    events.CreditNoteCreated: _credit,
+}
 
 
 def _let_go(payment: Payment, newest: int) -> None:

@@ -5,6 +5,8 @@ that a newer layout added take their empty value, fields that it dropped are ign
 to drop what a newer release wrote would be to lose it.
 """
 
+from typing import cast
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -128,7 +130,7 @@ def _decode_one(value: bytes) -> np.void:
     layout = LAYOUTS.get(version)
     if layout is None or len(value) != 2 + layout.itemsize:
         raise ValueError(f"a value of {len(value)} bytes is no account row of layout version {version}")
-    return upcast(np.frombuffer(value, layout, offset=2))[0]
+    return cast("np.void", upcast(np.frombuffer(value, layout, offset=2))[0])
 
 
 def upcast(rows: NDArray[np.void]) -> NDArray[np.void]:

@@ -4,14 +4,15 @@ from typing import Literal
 
 import msgspec
 
-
 Cause = Literal["value", "appeared", "disappeared", "reweighted"]
 """Why a component's contribution moved: its own value, its data came or went, or the weights of others shifted."""
 
 
 class ComponentScored(msgspec.Struct, gc=False):
-    """One component of a score. Points are 0 to 100; `value` is that of its first measure, `n` the events behind it, `age_s` the age of
-    the newest of them; a contribution is its share of the score."""
+    """One component of a score, in points from 0 to 100; its contribution is its share of the score.
+
+    `value` is that of its first measure, `n` the events behind it, `age_s` the age of the newest of them.
+    """
 
     name: str
     score: float | None

@@ -1,5 +1,8 @@
 """The tickets of an account (docs/state.md section 3): folded one event at a time, last write by `(time, id)`."""
 
+from collections.abc import Callable
+from typing import Any
+
 import msgspec
 
 from models import events
@@ -55,45 +58,15 @@ def empty() -> Support:
     return Support([], {})
 
 
-def fold(support: Support, event: object, at: int, newest: int) -> None:
+def fold(support: Support, event: Any, at: int, newest: int) -> None:
     """Take one ticket event into the account's tickets; `newest` is the account's newest ticket event, this one included."""
-    match event:
-        case events.TicketAbandoned():
-            if event.data.ticket_id is None:
-                support.abandoned += 1
-            else:
-                _ticket(support, event.data.ticket_id, at)
-        case events.TicketCreated():
-            _create(_ticket(support, event.data.ticket_id, at), event, at)
-        case events.TicketStatusChanged():
-            ticket = _ticket(support, event.data.ticket_id, at)
-            ticket.status = write(ticket.status, event.data.to, at, rank(event))
-            if event.data.to in ("solved", "closed"):
-                ticket.solved_at = at if ticket.solved_at is None else max(ticket.solved_at, at)
-        case events.TicketPriorityChanged():
-            ticket = _ticket(support, event.data.ticket_id, at)
-            ticket.priority = write(ticket.priority, event.data.to, at, rank(event))
-        case events.TicketReplied():
-            ticket = _ticket(support, event.data.ticket_id, at)
-            if event.data.author_role == "agent" and event.data.public:
-                ticket.agent_replies += 1
-                ticket.first_reply_at = at if ticket.first_reply_at is None else min(ticket.first_reply_at, at)
-        case events.TicketReopened():
-            ticket = _ticket(support, event.data.ticket_id, at)
-            ticket.reopens += 1
-            ticket.status = write(ticket.status, "open", at, rank(event))
-        case events.TicketMerged():
-            ticket = _ticket(support, event.data.ticket_id, at)
-            ticket.status = write(ticket.status, "merged", at, rank(event))
-        case events.TicketDeleted():
-            ticket = _ticket(support, event.data.ticket_id, at)
-            ticket.status = write(ticket.status, "deleted", at, rank(event))
-        case events.TicketAccountChanged():
-            ticket = _ticket(support, event.data.ticket_id, at)
-            status = "open" if event.data.to == event.subject else "moved"
-            ticket.status = write(ticket.status, status, at, rank(event))
-        case events.TicketAssigned():
-            _ticket(support, event.data.ticket_id, at)
+    if event.data.ticket_id is None:
+        support.abandoned += 1
+    else:
+        ticket = _ticket(support, event.data.ticket_id, at)
+        change = _CHANGES.get(type(event))
+        if change is not None:
+            change(ticket, event, at)
     for name in let_go(((t.newest_at, name, not t.is_open) for name, t in support.tickets.items()), newest):
         del support.tickets[name]
 
@@ -107,13 +80,59 @@ def _ticket(support: Support, ticket_id: str, at: int) -> Ticket:
 
 
 def _create(ticket: Ticket, event: events.TicketCreated, at: int) -> None:
+    name = rank(event)
     ticket.created_at = at if ticket.created_at is None else min(ticket.created_at, at)
-    ticket.status = write(ticket.status, "new", at, rank(event))
-    ticket.priority = write(ticket.priority, event.data.priority, at, rank(event))
-    if ticket.created is None or (at, rank(event)) > ticket.created:
-        ticket.created = (at, rank(event))
+    ticket.status = write(ticket.status, "new", at, name)
+    ticket.priority = write(ticket.priority, event.data.priority, at, name)
+    if ticket.created is None or (at, name) > ticket.created:
+        ticket.created = (at, name)
         ticket.kind = event.data.kind
         ticket.channel = event.data.channel
+
+
+def _change_status(ticket: Ticket, event: events.TicketStatusChanged, at: int) -> None:
+    ticket.status = write(ticket.status, event.data.to, at, rank(event))
+    if event.data.to in ("solved", "closed"):
+        ticket.solved_at = at if ticket.solved_at is None else max(ticket.solved_at, at)
+
+
+def _change_priority(ticket: Ticket, event: events.TicketPriorityChanged, at: int) -> None:
+    ticket.priority = write(ticket.priority, event.data.to, at, rank(event))
+
+
+def _reply(ticket: Ticket, event: events.TicketReplied, at: int) -> None:
+    if event.data.author_role == "agent" and event.data.public:
+        ticket.agent_replies += 1
+        ticket.first_reply_at = at if ticket.first_reply_at is None else min(ticket.first_reply_at, at)
+
+
+def _reopen(ticket: Ticket, event: events.TicketReopened, at: int) -> None:
+    ticket.reopens += 1
+    ticket.status = write(ticket.status, "open", at, rank(event))
+
+
+def _merge(ticket: Ticket, event: events.TicketMerged, at: int) -> None:
+    ticket.status = write(ticket.status, "merged", at, rank(event))
+
+
+def _delete(ticket: Ticket, event: events.TicketDeleted, at: int) -> None:
+    ticket.status = write(ticket.status, "deleted", at, rank(event))
+
+
+def _move(ticket: Ticket, event: events.TicketAccountChanged, at: int) -> None:
+    ticket.status = write(ticket.status, "open" if event.data.to == event.subject else "moved", at, rank(event))
+
+
+_CHANGES: dict[type, Callable[[Ticket, Any, int], None]] = {
+    events.TicketCreated: _create,
+    events.TicketStatusChanged: _change_status,
+    events.TicketPriorityChanged: _change_priority,
+    events.TicketReplied: _reply,
+    events.TicketReopened: _reopen,
+    events.TicketMerged: _merge,
+    events.TicketDeleted: _delete,
+    events.TicketAccountChanged: _move,
+}
 
 
 def derive(columns: Columns, slot: int, support: Support) -> None:

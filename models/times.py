@@ -5,6 +5,7 @@ the texts that `parse_us` accepts, so that a JSON Schema and a decoder can check
 """
 
 import re
+from collections import defaultdict
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
@@ -68,69 +69,102 @@ def format_us(instant: int) -> str:
 
 
 _MANY_MIN = 16
-"""Below this many texts of one length, reading them one by one costs less than setting up the columns."""
+"""Below this many texts of one shape, reading them one by one costs less than setting up the columns."""
 
-_FIXED_LENGTHS = frozenset({_SECONDS_END + 1, *range(_SECONDS_END + 3, _SECONDS_END + 12)})
-_MONTH_START: NDArray[np.int64] = np.array([0] * 12 + _MONTHS, dtype=np.int64)
-"""The first day of each month, at `year * 12 + month - 1`, in days since 1970-01-01; year 0 is never valid."""
+_MONTH_START: NDArray[np.int64] = np.array([0] * 13 + _MONTHS, dtype=np.int64)
+"""The first day of each month, at `year * 12 + month`, in days since 1970-01-01; the year 0 is never valid."""
 _MONTH_DAYS: NDArray[np.int64] = np.diff(_MONTH_START, append=_MONTHS[-1] + 31)
+_MONTH_DAYS[:13] = 0
+
+_PAIRS_MAX: Final = np.array([99, 99, 12, 31, 23, 59, 59, 99, 99, 99, 23, 59], dtype=np.uint8)[:, None]
+"""The greatest values of two digits each: century, year of it, month, day, hour, minute, second, three pairs of a fraction, offset."""
+
+_MINUS = np.uint8(ord("-"))
+_PLUS = np.uint8(ord("+"))
 
 
 class _Shape:
-    """Where the digits and the separators of one fixed length are, and what each digit is worth.
+    """Where the digits and the separators are in texts of one fixed length that end in `Z`, or in an offset like `+02:00`."""
 
-    `weights` has one row per value that is read (see `read`) and one column per digit.
-    """
-
-    def __init__(self, length: int) -> None:
-        fraction = list(range(20, length - 1))
-        self.digits = [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18, *fraction]
-        marks = {4: "-", 7: "-", 10: "T", 13: ":", 16: ":", length - 1: "Z"} | ({19: "."} if fraction else {})
+    def __init__(self, length: int, *, is_utc: bool) -> None:
+        zone = length - (1 if is_utc else 6)
+        self.is_utc = is_utc
+        self.zone = zone
+        self.digits = [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18, *range(20, min(zone, 26))]
+        self.digits_unread = list(range(26, zone))
+        self.digits_of_offset = [] if is_utc else [zone + 1, zone + 2, zone + 4, zone + 5]
+        marks = {4: "-", 7: "-", 10: "T", 13: ":", 16: ":"} | ({19: "."} if zone > _SECONDS_END else {})
+        marks |= {zone: "Z"} if is_utc else {zone + 3: ":"}
         self.marks = list(marks)
         self.marks_expected = np.frombuffer("".join(marks.values()).encode(), dtype=np.uint8)[:, None]
-        weights = np.zeros((7, len(self.digits)), dtype=np.float32)  # every sum is below 2**24, so exact
-        weights[0, :6] = [12_000, 1_200, 120, 12, 10, 1]  # year * 12 + month
-        weights[1, 4:6] = weights[2, 6:8] = weights[3, 8:10] = weights[4, 10:12] = weights[5, 12:14] = [10, 1]
-        weights[6, 14:20] = [10 ** (5 - place) for place in range(min(len(fraction), 6))]
-        self.weights = weights
 
     def read(self, texts: list[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Return instants and whether each was read, both of shape (n,); what was not read may still be valid RFC 3339."""
         # A character outside ASCII becomes one `?`, which is no digit: the columns stay where they are.
         grid = np.frombuffer("".join(texts).encode("ascii", "replace"), dtype=np.uint8).reshape(len(texts), -1).T
-        digits = grid[self.digits] - np.uint8(48)
+        digits = np.zeros((20 if self.is_utc else 24, len(texts)), dtype=np.uint8)
+        np.subtract(grid[self.digits], ord("0"), out=digits[: len(self.digits)])
+        if not self.is_utc:
+            np.subtract(grid[self.digits_of_offset], ord("0"), out=digits[20:])
         ok = (digits <= 9).all(axis=0) & (grid[self.marks] == self.marks_expected).all(axis=0)
-        values = self.weights @ digits.astype(np.float32)
-        year_month, month, day, hour, minute, second, micros = values
-        ok &= (year_month > 12) & (month >= 1) & (month <= 12) & (hour <= 23) & (minute <= 59) & (second <= 59)
-        place = np.where(ok, year_month - 1, 12).astype(np.int64)
-        ok &= (day >= 1) & (day <= _MONTH_DAYS[place])
-        seconds = (hour * 3600 + minute * 60 + second).astype(np.int64)
-        days = _MONTH_START[place] + day.astype(np.int64) - 1
-        return days * DAY_US + seconds * SECOND_US + micros.astype(np.int64), ok
+        if self.digits_unread:
+            ok &= (grid[self.digits_unread] - np.uint8(ord("0")) <= 9).all(axis=0)
+        pairs = digits[::2] * np.uint8(10) + digits[1::2]
+        ok &= (pairs <= _PAIRS_MAX[: len(pairs)]).all(axis=0)
+        century, year, month, day, hour, minute, second = pairs[:7].astype(np.int64)
+        place = np.where(ok, (century * 100 + year) * 12 + month, 0)
+        ok &= (month >= 1) & (day >= 1) & (day <= _MONTH_DAYS[place])
+        seconds = ((_MONTH_START[place] + day - 1) * 24 + hour) * 3600 + minute * 60 + second
+        if not self.is_utc:
+            sign = grid[self.zone]
+            ok &= ((sign == _PLUS) | (sign == _MINUS)) & (place > _FIRST_MONTH) & (place < _LAST_MONTH)
+            offset = pairs[10].astype(np.int64) * 3600 + pairs[11].astype(np.int64) * 60
+            seconds += np.where(sign == _MINUS, offset, -offset)
+        fraction = pairs[7:10].astype(np.int64)
+        micros = (fraction[0] * 100 + fraction[1]) * 100 + fraction[2]
+        return seconds * SECOND_US + micros, ok
 
 
-_SHAPES = {length: _Shape(length) for length in _FIXED_LENGTHS}
+_FIRST_MONTH: Final = 13
+_LAST_MONTH: Final = len(_MONTH_START) - 1
+"""The months in which a time must be in UTC on one day; those are left to `parse_us`."""
+
+_SHAPES = {
+    (length + (1 if is_utc else 6), is_utc): _Shape(length + (1 if is_utc else 6), is_utc=is_utc)
+    for length in (_SECONDS_END, *range(_SECONDS_END + 2, _SECONDS_END + 11))
+    for is_utc in (True, False)
+}
 
 
 def parse_many(texts: list[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return the instants of many texts and whether each is valid, both of shape (n,); an invalid one's instant is 0.
 
-    Gives what `parse_us` gives; texts like `2026-11-21T20:15:03.120Z`, with 0 to 9 fraction digits, are read together.
+    Gives what `parse_us` gives; texts like `2026-11-21T20:15:03.120Z` or `2026-11-21T22:15:03+02:00`, with 0 to 9 fraction digits,
+    are read together.
     """
     lengths = set(map(len, texts))
-    if len(texts) >= _MANY_MIN and len(lengths) == 1 and lengths <= _FIXED_LENGTHS:
-        instants, ok = _SHAPES[lengths.pop()].read(texts)
+    if len(lengths) == 1 and len(texts) >= _MANY_MIN and (shape := _SHAPES.get((lengths.pop(), texts[0].endswith("Z")))):
+        instants, ok = shape.read(texts)
     else:
         instants, ok = np.zeros(len(texts), dtype=np.int64), np.zeros(len(texts), dtype=np.bool_)
-        rows_of: dict[int, list[int]] = {length: [] for length in lengths}
-        for row, text in enumerate(texts):
-            rows_of[len(text)].append(row)
-        for length, rows in rows_of.items():
-            if length in _FIXED_LENGTHS and len(rows) >= _MANY_MIN:
-                instants[rows], ok[rows] = _SHAPES[length].read([texts[row] for row in rows])
-    if ok.all():
-        return instants, ok
+    if not ok.all():
+        _read_by_shape(texts, instants, ok)
+    if not ok.all():
+        _read_one_by_one(texts, instants, ok)
+    return instants, ok
+
+
+def _read_by_shape(texts: list[str], instants: NDArray[np.int64], ok: NDArray[np.bool_]) -> None:
+    """Read what is not `ok` yet, all texts of a shape together."""
+    rows_of: dict[tuple[int, bool], list[int]] = defaultdict(list)
+    for row in np.flatnonzero(~ok).tolist():
+        rows_of[len(texts[row]), texts[row].endswith("Z")].append(row)
+    for key, rows in rows_of.items():
+        if key in _SHAPES and len(rows) >= _MANY_MIN:
+            instants[rows], ok[rows] = _SHAPES[key].read([texts[row] for row in rows])
+
+
+def _read_one_by_one(texts: list[str], instants: NDArray[np.int64], ok: NDArray[np.bool_]) -> None:
     for row in np.flatnonzero(~ok).tolist():
         try:
             instants[row] = parse_us(texts[row])
@@ -138,4 +172,3 @@ def parse_many(texts: list[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
             instants[row] = 0
         else:
             ok[row] = True
-    return instants, ok

@@ -6,7 +6,6 @@ log is cut into batches does not matter.
 """
 
 from enum import IntEnum
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +24,10 @@ NO_USE = -1
 """The count of an event that is no use (a gauge, an error)."""
 
 _WHO = np.uint64(16)
+"""Bits of an identity below those that say who the event is."""
+
+_SAME_WHO = np.uint64(1 << 16)
+"""Two identities whose difference (exclusive or) is below this are of the same `(source, id)`."""
 
 
 class Outcome(IntEnum):
@@ -58,18 +61,20 @@ def fold(columns: Columns, slots: Ints, times: Ints, identity: NDArray[np.uint64
 
 def _doubtful(columns: Columns, slots: Ints, times: Ints, identity: NDArray[np.uint64]) -> NDArray[np.bool_]:
     """Events of accounts of which some event in the batch is perhaps not simply applied."""
+    known = columns.usage_ids[slots]
+    known ^= identity[:, None]
+    suspect: NDArray[np.bool_] = np.any(known < _SAME_WHO, axis=1)
     who = identity >> _WHO
-    suspect = ((columns.usage_ids[slots] >> _WHO) == who[:, None]).any(axis=1)
     ordered = np.sort(who)
     repeated = ordered[1:][ordered[1:] == ordered[:-1]]
     if len(repeated):
-        suspect |= np.isin(who, repeated)
+        suspect = suspect | np.isin(who, repeated)
     before = columns.newest[slots, TOPIC]
     if times.min() < max(before.max(), times.max()) - GRACE_US:
         unique, inverse = np.unique(slots, return_inverse=True)
         reached = columns.newest[unique, TOPIC]
         np.maximum.at(reached, inverse, times)
-        suspect |= times < reached[inverse] - GRACE_US
+        suspect = suspect | (times < reached[inverse] - GRACE_US)
     if suspect.any():
         return np.isin(slots, slots[suspect])
     return suspect
@@ -105,7 +110,7 @@ def _use(columns: Columns, slots: Ints, times: Ints, counts: Ints) -> None:
     before = columns.used_at[slots]
     np.maximum.at(columns.used_at, slots, times)
     newest_day = columns.used_at[slots] // DAY_US
-    moved = before // DAY_US < newest_day
+    moved = (before // DAY_US < newest_day) & (before != NEVER)
     if moved.any():
         _clear_days(columns, slots[moved], before[moved] // DAY_US, newest_day[moved])
     ring = columns.usage.reshape(-1)
@@ -119,7 +124,7 @@ def _use(columns: Columns, slots: Ints, times: Ints, counts: Ints) -> None:
 
 
 def _clear_days(columns: Columns, slots: Ints, old_day: Ints, new_day: Ints) -> None:
-    """Make room in the ring for the days from the old newest one to the new one."""
+    """Make room in the ring for the days from the old newest one to the new one; a ring that was never used is empty."""
     unique, first = np.unique(slots, return_index=True)
     gaps = np.minimum(new_day[first] - old_day[first], RING_DAYS)
     newest = new_day[first]
@@ -139,5 +144,5 @@ def _step(columns: Columns, slots: Ints, times: Ints, identity: NDArray[np.uint6
     if newest != NEVER and time < newest - GRACE_US:
         return Outcome.LATE
     one = slice(i, i + 1)
-    _apply(columns, slots[one], times[one], identity[one], cast("Ints", counts[one]))
+    _apply(columns, slots[one], times[one], identity[one], counts[one])
     return Outcome.APPLIED

@@ -24,14 +24,16 @@ def _agent(app: "ChurnwatchApp") -> Any:
         async for batch in batches:
             number = batch.tp.partition
             await app.checkpoints.make_room(number)
-            with app.folding():
-                try:
-                    app.fold(batch)
-                except Exception as error:  # crash-only: Faust would acknowledge the batch and go on
-                    app.fail(error)
-            app.consumer.room.set()
-            app.checkpoints.kick(number)
-            await asyncio.sleep(0)  # let a checkpoint that is under way go on before the next batch
+            # One agent folds in each turn of the loop, so that what waits for the broker's answers waits for one batch, not for all.
+            async with app.turn:
+                with app.folding():
+                    try:
+                        app.fold(batch)
+                    except Exception as error:  # noqa: BLE001 - crash-only: Faust would acknowledge the batch and go on
+                        app.fail(error)
+                app.consumer.room.set()
+                app.checkpoints.kick(number)
+                await asyncio.sleep(0)
 
     return fold
 
@@ -41,7 +43,7 @@ def _tick(app: "ChurnwatchApp") -> Any:
         """Let time pass for accounts that nothing comes from."""
         try:
             await app.tick()
-        except Exception as error:  # crash-only, as above
+        except Exception as error:  # noqa: BLE001 - crash-only, as above
             app.fail(error)
 
     return tick

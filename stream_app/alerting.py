@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import date
 
 from alerts.events import AlertContext, DriverFact, Money, Owner, build_event, encode_event, encode_state, fold_state
 from alerts.policy import AlertState, Condition, Facts, Kind, Severity, decide
@@ -14,7 +14,9 @@ from models.health import Scale, shortfalls
 from models.payments import last_failure_at
 from models.profile import Profile
 from models.row import NEVER, NONE
-from models.times import SECOND_US
+from models.times import DAY_US
+
+_EPOCH = date(1970, 1, 1).toordinal()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ class Alerting:
             ),
             mrr=mrr,
             mrr_at_risk=None if mrr is None or mrr.amount_minor < 0 else mrr,
-            renewal_on=None if renewal_at == NEVER else datetime.fromtimestamp(renewal_at / SECOND_US, UTC).date(),
+            renewal_on=None if renewal_at == NEVER else date.fromordinal(_EPOCH + renewal_at // DAY_US),
             tickets_open=int(columns.tickets_open[slot]) if has_tickets else None,
             tickets_sev1=int(columns.tickets_open_urgent[slot]) if has_tickets else None,
             payment_failed_at_us=None if failed_at == NEVER else failed_at,

@@ -94,6 +94,7 @@ class ChurnwatchApp(faust.App):
     checkpoints: Checkpoints
     batches: Batches
     table: Any
+    turn: asyncio.Lock
 
     async def on_first_start(self) -> None:
         """Subscribe to the input topics; their records come through the batch channels, not through Faust's conductor."""
@@ -226,6 +227,7 @@ def create_app(settings: Settings, clock: Clock, metrics: Metrics, health_state:
     app.settings, app.clock, app.metrics, app.health_state = settings, clock, metrics, health_state
     app.definition, app.names = definition_of(settings), Names.of(settings)
     app.partitions = {}
+    app.turn = asyncio.Lock()
     app.producers = Producers(settings.app_id, client_kwargs(settings))
     app.checkpoints = Checkpoints(app)
     app.table = app.Table(TABLE, key_type=bytes, value_type=bytes, partitions=partitions, options=ROCKSDB)
@@ -245,14 +247,17 @@ def owning(directory: Path) -> Iterator[None]:
         directory.mkdir(parents=True, exist_ok=True)
         handle = (directory / "lock").open("w")
     except OSError as error:
-        raise ConfigError([ConfigProblem("data_dir", "CHURNWATCH_DATA_DIR", f"{directory}: {error.strerror}", "name a directory that can be written")]) from error
+        raise _unusable(f"{directory} cannot be used: {error.strerror}", "name a directory that can be written") from error
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            wrong = f"{directory} is in use by another worker"
-            raise ConfigError([ConfigProblem("data_dir", "CHURNWATCH_DATA_DIR", wrong, mend)]) from error
+            raise _unusable(f"{directory} is in use by another worker", mend) from error
         yield
+
+
+def _unusable(wrong: str, mend: str) -> ConfigError:
+    return ConfigError([ConfigProblem("data_dir", "CHURNWATCH_DATA_DIR", wrong, mend)])
 
 
 @contextlib.contextmanager

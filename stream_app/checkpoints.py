@@ -75,7 +75,7 @@ class Checkpoints:
                 return
             try:
                 await self._write(partition, producer)
-            except Exception as error:  # crash-only: the outermost guard of the write path
+            except Exception as error:  # noqa: BLE001 - crash-only: the outermost guard of the write path
                 if self._app.partitions.get(number) is partition:
                     self._app.metrics.checkpoint_failed()
                     self._app.fail(error)

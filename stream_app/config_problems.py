@@ -154,7 +154,7 @@ def _known_part(location: Sequence[str | int], root: type[BaseModel]) -> tuple[P
     return tuple(path), parent
 
 
-def _has(given: Any, path: Path) -> bool:  # noqa: ANN401 - what a YAML file may hold
+def _has(given: Any, path: Path) -> bool:
     for part in path:
         if isinstance(given, list | tuple) and isinstance(part, int):
             return part < len(given)

@@ -1,7 +1,7 @@
 """Whether this process lives, is ready, has started: facts in, an answer with its reasons out; and who tells probes.
 
 `Health` holds facts; `livez`, `readyz` and `startupz` are pure functions of them and of the time; `HealthState` is what
-the service updates; `HealthServer` answers from threads of its own: a worker that recovers for minutes must answer, too.
+the service updates; `HealthServer` answers from threads of its own: a worker that recovers for minutes answers, too.
 All times are seconds of a clock that never goes back.
 """
 
@@ -17,7 +17,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from prometheus_client.exposition import choose_encoder
 
@@ -286,7 +286,7 @@ class HealthState:
         """The state of our partitions is complete; say so after each `joined`, even if there was nothing to read."""
         self._update(lambda health: {"recovery": None, "has_started": health.has_started or health.has_joined})
 
-    def progress(  # noqa: PLR0913 - what a position is
+    def progress(
         self, topic: str, partition: int, position: int, end: int, now: float, *, is_paused: bool = False
     ) -> None:
         """Say where a partition that is ours stands; call it for each now and then, also when nothing moved."""
@@ -338,7 +338,7 @@ class HealthState:
 class HealthServer:
     """Answers `/metrics`, `/livez`, `/readyz`, `/startupz` and `/status` from threads of its own."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - called once, where everything is put together
+    def __init__(
         self, host: str, port: int, registry: CollectorRegistry, state: HealthState, limits: Limits, clock: Clock
     ) -> None:
         """Nothing listens before `start`; port 0 takes a free one; `clock` is the one that the state is told of."""
@@ -357,7 +357,7 @@ class HealthServer:
         except OSError as error:
             raise self._unusable(error) from error
         port: int = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, name="health", daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.1,), name="health", daemon=True).start()
         log.info("metrics and probes are served", host=self._host, port=port)
         return port
 
@@ -393,10 +393,10 @@ class Pages:
 
     def __init__(self, registry: CollectorRegistry, state: HealthState, limits: Limits, clock: Clock) -> None:
         """`clock`: the one whose seconds the state is told."""
+        self.clock = clock
         self._registry = registry
         self._state = state
         self._limits = limits
-        self._clock = clock
         self._known: dict[str, Callable[[str], Page]] = {
             "/livez": lambda _: self._probe(livez(state.read(), clock.monotonic(), limits)),
             "/readyz": lambda _: self._probe(readyz(state.read(), clock.monotonic(), limits)),
@@ -421,7 +421,7 @@ class Pages:
         return _text(HTTPStatus.SERVICE_UNAVAILABLE, "\n".join(answer.reasons))
 
     def _status(self) -> Page:
-        told = status(self._state.read(), self._clock.monotonic(), self._limits)
+        told = status(self._state.read(), self.clock.monotonic(), self._limits)
         return Page(HTTPStatus.OK, "application/json", json.dumps(told, allow_nan=False, default=str).encode())
 
     def _metrics(self, accept: str) -> Page:
@@ -435,12 +435,15 @@ def _text(code: HTTPStatus, text: str) -> Page:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 64
     connections_max: ClassVar[int] = 32
+    connection_seconds: ClassVar[float] = 10.0
+    """A client that sends its request byte by byte is cut off after this."""
 
     def __init__(self, host: str, port: int, pages: Pages) -> None:
         self.pages = pages
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._free = threading.BoundedSemaphore(self.connections_max)
+        self._open: dict[socket.socket, float] = {}
         super().__init__((host, port), _Handler)
 
     def server_bind(self) -> None:
@@ -448,19 +451,26 @@ class _Server(ThreadingHTTPServer):
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
-    def process_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
-        if not self._free.acquire(blocking=False):
+    def service_actions(self) -> None:
+        """Cut off who takes too long; the serving thread comes by here several times a second."""
+        now = self.pages.clock.monotonic()
+        for request, since in list(self._open.items()):
+            if now - since > self.connection_seconds:
+                with contextlib.suppress(OSError):  # it may have ended by itself just now
+                    request.shutdown(socket.SHUT_RDWR)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if len(self._open) >= self.connections_max:
             self.shutdown_request(request)
             return
+        self._open[request] = self.pages.clock.monotonic()
         super().process_request(request, client_address)
 
-    def process_request_thread(
-        self, request: socket.socket | tuple[bytes, socket.socket], client_address: object
-    ) -> None:
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._free.release()
+            del self._open[request]
 
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - as declared
         log.debug("a request for metrics or a probe broke off", exc_info=sys.exc_info())

@@ -52,7 +52,7 @@ def _expand(path: object) -> object:
 _File = Annotated[Path | None, BeforeValidator(_expand)]
 
 
-def _kafka(name: str, default: Any, description: str) -> Any:  # noqa: ANN401 - pydantic's own Field is typed so
+def _kafka(name: str, default: Any, description: str) -> Any:
     # The alias is the name itself: that keeps the prefix of the other settings off the environment name.
     return Field(default=default, validation_alias=name, description=description)
 

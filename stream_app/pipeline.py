@@ -7,21 +7,21 @@ transaction: a process that fails throws it away and starts from the cursor.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import msgspec
 import numpy as np
+from models.dead_letters import dead_letter
 from numpy.typing import NDArray
 
 from alerts.policy import Severity, needs_decision
 from alerts.rules import AlertRules
 from models import fold, row
 from models.columns import Columns
-from models.dead_letters import dead_letter
 from models.decoding import Decoded, Reason, Rejected, decode_batch
 from models.fixed import Ints
 from models.health import Assessment, Band, Scale, assess
-from models.input_topics import TOPIC_INDEX
 from models.profile import NOBODY, Profile, profile_of
 from models.row import NEVER
 from models.times import DAY_US
@@ -226,7 +226,8 @@ class Partition:
     ) -> Tally:
         """Fold records of one topic, in the order of the log, and assess the accounts that they touched.
 
-        `following` is the offset to read next: the cursor moves there. `behind` are the topics that still have records to read after these; `wall_us` is the wall clock.
+        `following` is the offset to read next: the cursor moves there. `behind` are the topics that still have records to read after
+        these; `wall_us` is the wall clock.
         """
         kind = self.definition.kinds[topic]
         self._alerting.received_us = records[-1].timestamp * 1000
@@ -255,7 +256,7 @@ class Partition:
         if self.definition.is_log_clock:
             reached = np.maximum.accumulate(decoded.times_us // DAY_US)
             cuts[1:1] = (np.flatnonzero(reached[1:] > reached[:-1]) + 1).tolist()
-        yield from zip(cuts[:-1], cuts[1:], strict=True)
+        yield from pairwise(cuts)
 
     def _fold(self, topic: str, kind: str, records: Sequence[Any], decoded: Decoded, first: int, last: int, tally: Tally) -> Ints:
         """Fold a run of events; the slots of the accounts that changed, each once."""
@@ -362,7 +363,8 @@ class Partition:
 
     def _as_of(self, slots: Ints, now_us: int) -> Ints:
         """The instant at which each account is assessed: now, but never before its own newest event."""
-        return np.maximum(self.columns.newest[slots].max(axis=1), now_us)
+        own: Ints = self.columns.newest[slots].max(axis=1)
+        return np.maximum(own, np.int64(now_us))
 
     def _write(self, slots: Ints, as_of: Ints, found: Assessment, which: NDArray[np.bool_] | slice = slice(None)) -> None:
         columns = self.columns

@@ -43,7 +43,7 @@ class BatchRecovery(Recovery):
         self.active_highwaters.clear()
         try:
             await app.producers.own(actives)
-        except Exception as error:  # whatever it is, this worker cannot own its partitions
+        except Exception as error:  # noqa: BLE001 - whatever it is, this worker cannot own its partitions
             app.fail(error)
         app.health_state.joined(generation_id, actives, app.clock.monotonic())
         await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
@@ -186,10 +186,11 @@ class BatchTableManager(TableManager):
     """Faust's table manager with our recovery."""
 
     app: "ChurnwatchApp"
+    _recovery: BatchRecovery | None
 
     @property
     def recovery(self) -> BatchRecovery:
         """The recovery of the tables."""
         if self._recovery is None:
             self._recovery = BatchRecovery(self.app, self, beacon=self.beacon, loop=self.loop)
-        return cast("BatchRecovery", self._recovery)
+        return self._recovery

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from xxhash import xxh3_128_hexdigest
 
 from models.columns import Columns
-from models.fixed import SCALE, Ints, half_up_many
+from models.fixed import SCALE, AnyInts, Ints, half_up_many
 from models.health import BAND_NAMES, Scale
 from models.input_topics import PAYMENTS, TICKETS, TOPIC_INDEX, USAGE
 from models.measures import MEASURES, Instant
@@ -49,22 +49,22 @@ class Scores:
     """The assessments of `n` accounts as they are to be published; every array is `(n,)` or `(n, parts)`, a copy."""
 
     said: Said
-    score: Ints
-    was: Ints
-    component: Ints
-    contribution: Ints
-    contribution_was: Ints
-    effective: Ints
-    coverage: Ints
+    score: AnyInts
+    was: AnyInts
+    component: AnyInts
+    contribution: AnyInts
+    contribution_was: AnyInts
+    effective: AnyInts
+    coverage: AnyInts
     band: NDArray[np.uint8]
-    as_of: Ints
-    newest: Ints
-    applied: Ints
+    as_of: AnyInts
+    newest: AnyInts
+    applied: AnyInts
     trigger_topic: NDArray[np.int8]
-    trigger_offset: Ints
-    trigger_at: Ints
+    trigger_offset: AnyInts
+    trigger_at: AnyInts
     trigger_id: NDArray[Any]
-    value: Ints
+    value: AnyInts
     profiles: list[Profile]
 
     @classmethod
@@ -225,7 +225,7 @@ def quoted(keys: list[bytes]) -> list[str]:
     return [_quote(key.decode()) for key in keys]
 
 
-def many_texts(instants: Ints) -> list[str]:
+def many_texts(instants: AnyInts) -> list[str]:
     """RFC 3339 texts of instants in microseconds, as `format_us` writes them; of `NEVER`, anything."""
     known = np.where(instants == NEVER, 0, instants)
     if (known % MILLISECOND_US).any():

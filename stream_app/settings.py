@@ -246,7 +246,7 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
 class _Environment(EnvSettingsSource):
     """The environment; what should be JSON and is not goes on to the field's check, and hides no other error."""
 
-    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:  # noqa: ANN401 - as declared
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
         """JSON where a list or an object is wanted, else the text as it is."""
         try:
             return super().decode_complex_value(field_name, field, value)
@@ -257,7 +257,7 @@ class _Environment(EnvSettingsSource):
 class _Loader(yaml.SafeLoader):
     """YAML that refuses a key written twice: the last would win, and the first reader would not see it."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT002
         """The mapping; raises a ConstructorError for a repeated key."""
         seen: set[str] = set()
         for key_node, _ in node.value:
@@ -366,7 +366,7 @@ def _contradictions_behind(merged: Mapping[str, Any]) -> tuple[ConfigProblem, ..
     return ()
 
 
-def _canonical(value: Any) -> Any:  # noqa: ANN401 - what a model may hold
+def _canonical(value: Any) -> Any:
     """JSON's own types, and one spelling for each number: 40, 40.0 and 4E+1 are the same setting."""
     if isinstance(value, dict):
         return {str(key): _canonical(member) for key, member in value.items()}

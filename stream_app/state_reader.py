@@ -106,8 +106,8 @@ def _read(consumer: Any, topic: str, number: int) -> Changelog:
     for key, value in _records(consumer, TopicPartition(topic, number)):
         if value is None:
             changelog.latest.pop(key, None)
-        else:
-            changelog.latest[key] = value
+            continue
+        changelog.latest[key] = value
         if key == CURSOR_KEY:
             changelog.cursors.append(value)
     return changelog

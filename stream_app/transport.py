@@ -133,7 +133,7 @@ class BatchThread(driver.AIOKafkaConsumerThread):
                     offset = begin if committed is None or not begin <= committed <= end else committed
                 elif not begin <= offset <= end:
                     raise CursorOutsideLogError(
-                        f"the state has folded {tp.topic} partition {tp.partition} up to offset {offset}, but its log holds {begin} to {end}"
+                        f"{tp.topic} partition {tp.partition} is folded up to offset {offset}, but its log holds {begin} to {end}"
                     )
                 consumer._fetcher.seek_to(aiotp, offset)
                 self._starts[tp] = offset
