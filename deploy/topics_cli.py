@@ -12,22 +12,19 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from deploy.kafka import DEFAULT_BOOTSTRAP
+from deploy.config_cli import Assignments, ConfigFile, overrides_of
 from deploy.one_line_errors import one_line_errors
-from stream_app.admin import (
-    TIMEOUT_SECONDS,
-    Change,
-    Inspection,
-    Mismatch,
-    Severity,
-    apply_topics,
-    inspect_topics,
-)
+from stream_app.admin import TIMEOUT_SECONDS, Change, Inspection, Mismatch, Severity, apply_topics, inspect_topics
 from stream_app.exits import Exit
-from stream_app.topics import DEFAULT_APP_ID, Installation
+from stream_app.kafka_connection import client_kwargs
+from stream_app.settings import load_settings
+from stream_app.topics import Installation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from stream_app.settings import Settings
 
 _STYLES = {Severity.ERROR: "red", Severity.WARNING: "yellow"}
 
@@ -40,36 +37,129 @@ topics_app = typer.Typer(
     state. `apply` is safe to run again and again: it creates what is missing and sets what differs, and never deletes,
     shortens or narrows anything.
 
-    The cluster is `KAFKA_BOOTSTRAP`; without it, the local broker of `churnwatch kafka start`.
+    The cluster is `KAFKA_BOOTSTRAP`, with the security settings that the worker has; without any, it is the local
+    broker of `churnwatch kafka start`.
     """,
 )
 
 _Bootstrap = Annotated[
-    str, typer.Option(envvar="KAFKA_BOOTSTRAP", help="Address of the cluster, host:port[,host:port].")
+    str | None,
+    typer.Option(help="Brokers, host:port[,host:port]. [env: KAFKA_BOOTSTRAP] [default: 127.0.0.1:29092]"),
 ]
 _Prefix = Annotated[
-    str, typer.Option(envvar="CHURNWATCH_TOPIC_PREFIX", help="Put before every topic's name: PREFIX.usage-events.")
+    str | None,
+    typer.Option(help="Put before every topic's name: PREFIX.usage-events. [env: CHURNWATCH_TOPIC_PREFIX]"),
 ]
 _AppId = Annotated[
-    str, typer.Option(envvar="CHURNWATCH_APP_ID", help="The application id; the changelog's name begins with it.")
+    str | None,
+    typer.Option(help="Names this installation; its changelog begins with it. [env: CHURNWATCH_APP_ID]"),
 ]
 _Partitions = Annotated[
     int | None,
     typer.Option(
-        envvar="CHURNWATCH_PARTITIONS",
         help="Partitions of every topic keyed by account: the most workers that can share the load. Cannot be changed "
-        "once there are records. [default: what the inputs have, else 4]",
+        "once there are records. [env: CHURNWATCH_PARTITIONS] [default: what the inputs have, else 4]",
     ),
 ]
 _Replication = Annotated[
     int | None,
     typer.Option(
-        envvar="CHURNWATCH_REPLICATION",
-        help="Copies of each partition. [default: 3, or the number of brokers when that is less]",
+        help="Copies of each partition. [env: CHURNWATCH_REPLICATION] [default: 3, or the number of brokers when that "
+        "is less]",
     ),
 ]
 _Timeout = Annotated[float, typer.Option("--timeout-seconds", help="How long to try to reach the cluster.")]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+
+
+@topics_app.command()
+def apply(  # noqa: PLR0913 - each is an option of the command
+    *,
+    bootstrap: _Bootstrap = None,
+    topic_prefix: _Prefix = None,
+    app_id: _AppId = None,
+    partitions: _Partitions = None,
+    replication: _Replication = None,
+    config: ConfigFile = None,
+    assignments: Assignments = None,
+    timeout_seconds: _Timeout = TIMEOUT_SECONDS,
+    as_json: _AsJson = False,
+) -> None:
+    """Create what is missing, set what differs, and say each change; exit code 3 when an error is left."""
+    with one_line_errors(), _quiet_client():
+        settings = _settings(config, assignments, bootstrap, topic_prefix, app_id, partitions, replication)
+        changes = apply_topics(
+            settings.kafka_bootstrap,
+            _installation(settings),
+            timeout_seconds=timeout_seconds,
+            client_options=client_kwargs(settings),
+        )
+        seen = _inspect(settings, timeout_seconds)
+    if as_json:
+        _print_json(seen, changes)
+    else:
+        for change in changes:
+            typer.echo(f"{change.action} {change.topic}: {change.detail}")
+        typer.echo(f"{len(changes)} change(s) to {len(seen.specs)} topics on {settings.kafka_bootstrap}")
+        _print_mismatches(seen.mismatches)
+    _exit_on_errors(seen.mismatches)
+
+
+@topics_app.command()
+def check(  # noqa: PLR0913 - each is an option of the command
+    *,
+    bootstrap: _Bootstrap = None,
+    topic_prefix: _Prefix = None,
+    app_id: _AppId = None,
+    partitions: _Partitions = None,
+    replication: _Replication = None,
+    config: ConfigFile = None,
+    assignments: Assignments = None,
+    timeout_seconds: _Timeout = TIMEOUT_SECONDS,
+    as_json: _AsJson = False,
+) -> None:
+    """Show every topic and what mends each mismatch; exit code 3 when one of them would stop a worker."""
+    with one_line_errors(), _quiet_client():
+        settings = _settings(config, assignments, bootstrap, topic_prefix, app_id, partitions, replication)
+        seen = _inspect(settings, timeout_seconds)
+    if as_json:
+        _print_json(seen)
+    else:
+        Console().print(_table(seen))
+        _print_mismatches(seen.mismatches)
+    _exit_on_errors(seen.mismatches)
+
+
+def _settings(  # noqa: PLR0913, PLR0917 - what the two commands have in common
+    config: Path | None,
+    assignments: list[str] | None,
+    bootstrap: str | None,
+    topic_prefix: str | None,
+    app_id: str | None,
+    partitions: int | None,
+    replication: int | None,
+) -> Settings:
+    options = {
+        "kafka_bootstrap": bootstrap,
+        "topic_prefix": topic_prefix,
+        "app_id": app_id,
+        "partitions": partitions,
+        "replication": replication,
+    }
+    return load_settings(config, overrides_of(assignments, options))
+
+
+def _installation(settings: Settings) -> Installation:
+    return Installation(settings.topic_prefix, settings.app_id, settings.partitions, settings.replication)
+
+
+def _inspect(settings: Settings, timeout_seconds: float) -> Inspection:
+    return inspect_topics(
+        settings.kafka_bootstrap,
+        _installation(settings),
+        timeout_seconds=timeout_seconds,
+        client_options=client_kwargs(settings),
+    )
 
 
 @contextlib.contextmanager
@@ -82,55 +172,6 @@ def _quiet_client() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-
-
-@topics_app.command()
-def apply(  # noqa: PLR0913 - the options of the command line
-    *,
-    bootstrap: _Bootstrap = DEFAULT_BOOTSTRAP,
-    prefix: _Prefix = "",
-    app_id: _AppId = DEFAULT_APP_ID,
-    partitions: _Partitions = None,
-    replication: _Replication = None,
-    timeout_seconds: _Timeout = TIMEOUT_SECONDS,
-    as_json: _AsJson = False,
-) -> None:
-    """Create what is missing, set what differs, and say each change; exit code 3 when something is left to mend."""
-    installation = Installation(prefix, app_id, partitions, replication)
-    with one_line_errors(), _quiet_client():
-        changes = apply_topics(bootstrap, installation, timeout_seconds=timeout_seconds)
-        seen = inspect_topics(bootstrap, installation, timeout_seconds=timeout_seconds)
-    if as_json:
-        _print_json(seen, changes)
-    else:
-        for change in changes:
-            typer.echo(f"{change.action} {change.topic}: {change.detail}")
-        typer.echo(f"{len(changes)} change(s) to {len(seen.specs)} topics on {bootstrap}")
-        _print_mismatches(seen.mismatches)
-    _exit_on_errors(seen.mismatches)
-
-
-@topics_app.command()
-def check(  # noqa: PLR0913 - the options of the command line
-    *,
-    bootstrap: _Bootstrap = DEFAULT_BOOTSTRAP,
-    prefix: _Prefix = "",
-    app_id: _AppId = DEFAULT_APP_ID,
-    partitions: _Partitions = None,
-    replication: _Replication = None,
-    timeout_seconds: _Timeout = TIMEOUT_SECONDS,
-    as_json: _AsJson = False,
-) -> None:
-    """Show every topic and what mends each mismatch; exit code 3 when one of them would stop a worker."""
-    installation = Installation(prefix, app_id, partitions, replication)
-    with one_line_errors(), _quiet_client():
-        seen = inspect_topics(bootstrap, installation, timeout_seconds=timeout_seconds)
-    if as_json:
-        _print_json(seen)
-    else:
-        Console().print(_table(seen))
-        _print_mismatches(seen.mismatches)
-    _exit_on_errors(seen.mismatches)
 
 
 def _table(seen: Inspection) -> Table:

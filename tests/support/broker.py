@@ -16,8 +16,11 @@ from deploy import kafka
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-RUN_DIR_KEY: Final = "CHURNWATCH_TEST_BROKER_DIR"
-"""Where the run's broker lives: set by the pytest that was called, inherited by the workers it starts."""
+RUN_DIR_KEY: Final = "TEST_BROKER_DIR"
+"""Where the run's broker lives: set by the pytest that was called, inherited by the workers it starts.
+
+No `CHURNWATCH_` before it: a variable of that name that is no setting would be called a mistake.
+"""
 
 _RUN_PREFIX: Final = "churnwatch-test-"
 _OWNER_FILE: Final = "owner.pid"
