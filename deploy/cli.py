@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +17,7 @@ from deploy.kafka_cli import kafka_app
 from deploy.replay.cli import replay_app
 from deploy.topics_cli import topics_app
 from stream_app.exits import ConfigError, Exit, ServiceExit
+from stream_app.kafka_connection import secret_values
 from stream_app.settings import load_settings
 
 if TYPE_CHECKING:
@@ -25,9 +27,9 @@ if TYPE_CHECKING:
 
 HELP = """Which account is slipping away today, and why.
 
-churnwatch reads product usage, support tickets and payments from Kafka, keeps a health score for every account up to date
-as the events come in, and opens an alert when an account has been at risk for long enough. Scores and alerts go to Kafka
-topics; a silent account loses score by itself.
+churnwatch reads product usage, support tickets and payments from Kafka, keeps a health score for every account up to
+date as the events come in, and opens an alert when an account has been at risk for long enough. Scores and alerts go to
+Kafka topics; a silent account loses score by itself.
 
 **A first look**, on a laptop with Java 17 and no Docker:
 
@@ -39,8 +41,8 @@ topics; a silent account loses score by itself.
 
 **With your own cluster**: set `KAFKA_BOOTSTRAP`, and `KAFKA_SECURITY_PROTOCOL` with what goes with it.
 
-**Settings** come from a YAML file (`CHURNWATCH_CONFIG`), the environment (`CHURNWATCH_APP_ID`, `CHURNWATCH_TOPIC_PREFIX`,
-`CHURNWATCH_DATA_DIR`, `CHURNWATCH_METRICS_PORT` ...) and the command line, each over the one before;
+**Settings** come from a YAML file (`CHURNWATCH_CONFIG`), the environment (`CHURNWATCH_APP_ID`, `CHURNWATCH_DATA_DIR`,
+`CHURNWATCH_TOPIC_PREFIX`, `CHURNWATCH_METRICS_PORT` ...) and the command line, each over the one before;
 `churnwatch config default` prints them all.
 
 **Exit codes**: 0 clean, 2 configuration, 3 broker or topics, 4 state must be rebuilt, 5 restart me, 1 anything else.
@@ -77,7 +79,7 @@ LogLevel = Annotated[str | None, _option("--log-level", "CHURNWATCH_LOG_LEVEL", 
 
 
 @app.command()
-def worker(  # noqa: PLR0913 - each is an option of the command
+def worker(
     *,
     config: ConfigFile = None,
     bootstrap: Bootstrap = None,
@@ -93,8 +95,8 @@ def worker(  # noqa: PLR0913 - each is an option of the command
 ) -> None:
     """Run a scoring worker until SIGTERM or SIGINT.
 
-    Start as many as there are partitions: they share the accounts. Each needs a data directory of its own. Logs are JSON
-    lines on stderr; `/metrics`, `/livez`, `/readyz`, `/startupz` and `/status` are on the metrics port.
+    Start as many as there are partitions: they share the accounts. Each needs a data directory of its own. Logs are
+    JSON lines on stderr; `/metrics`, `/livez`, `/readyz`, `/startupz` and `/status` are on the metrics port.
     """
     options = {
         "kafka_bootstrap": bootstrap,
@@ -111,7 +113,7 @@ def worker(  # noqa: PLR0913 - each is an option of the command
 
 
 @app.command()
-def state(  # noqa: PLR0913 - each is an option of the command
+def state(
     account: Annotated[str, typer.Argument(help="Account id: the key of its events.")],
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -121,9 +123,11 @@ def state(  # noqa: PLR0913 - each is an option of the command
     topic_prefix: TopicPrefix = None,
     assignments: Assignments = None,
 ) -> None:
-    """Print what is kept of one account: its score and why, its measures, its alert. Exit code 1 when it is not known."""
+    """Print what is kept of one account: its score and why, its measures, its alert. Exit code 1 if it is not known."""
     from stream_app.state_reader import read_account  # noqa: PLC0415 - it brings the Kafka client along
 
+    # The command's own line is the only word about a failure, not the client's pages of it.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
     options = {"kafka_bootstrap": bootstrap, "app_id": app_id, "topic_prefix": topic_prefix}
     found = read_account(load_settings(config, overrides_of(assignments, options)), account)
     if found is None:
@@ -134,7 +138,7 @@ def state(  # noqa: PLR0913 - each is an option of the command
         typer.echo(yaml.safe_dump(found, sort_keys=False, allow_unicode=True), nl=False)
 
 
-def _version(is_wanted: bool) -> None:  # noqa: FBT001 - typer's callback
+def _version(is_wanted: bool) -> None:
     if is_wanted:
         typer.echo(f"churnwatch {version('churnwatch')}")
         raise typer.Exit
@@ -143,9 +147,7 @@ def _version(is_wanted: bool) -> None:  # noqa: FBT001 - typer's callback
 @app.callback()
 def churnwatch(
     *,
-    show_version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the release and exit.")
-    ] = False,
+    show_version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the release and exit.")] = False,
 ) -> None:
     """Options of every command; the help is the application's."""
 
@@ -168,12 +170,12 @@ def _worker(settings: Settings) -> int:
 
 
 def _run_role(load: Callable[[], Settings], run: Callable[[Settings], int]) -> NoReturn:
-    """Run a role and end with its code. What ends it is a JSON line like all its others, but for a person plain text."""
+    """Run a role and end with its code; an error that ends it is a JSON line like its others, for a person plain text."""
     from stream_app.logs import configure_logging  # noqa: PLC0415 - tools log nothing
 
     try:
         settings = load()
-        configure_logging(settings.log_level)
+        configure_logging(settings.log_level, secret_values(settings))
         code = run(settings)
     except ServiceExit as error:
         if sys.stderr.isatty():
@@ -199,7 +201,8 @@ def _log(error: ServiceExit) -> None:
 
 def _plain_lines(error: ServiceExit) -> list[str]:
     if isinstance(error, ConfigError) and len(error.problems) > 1:
-        return [f"error: {len(error.problems)} problems in the configuration", *(f"  - {found}" for found in error.problems)]
+        head = f"error: {len(error.problems)} problems in the configuration:"
+        return [head, *(f"  - {problem}" for problem in error.problems)]
     return [f"error: {error}"]
 
 

@@ -111,17 +111,18 @@ def overrides_of(assignments: Sequence[str] | None, options: Mapping[str, object
 
 def effective_yaml(settings: Settings) -> str:
     """The settings as a file; a secret that is set shows as `***`."""
-    plain = _plain(settings.model_dump(exclude={"alerts", "health"}))
+    unset = {name for name in ENVIRONMENT_ONLY if getattr(settings, name) is None}
+    shown = plain(settings.model_dump(exclude={"alerts", "health"} | unset))
     for name in ("health", "alerts"):
-        plain[name] = _plain(getattr(settings, name).model_dump())
+        shown[name] = plain(getattr(settings, name).model_dump())
     lines = [f"# config_version: {settings.config_version}"]
-    return "\n".join(lines) + "\n" + _dump(plain)
+    return "\n".join(lines) + "\n" + _dump(shown)
 
 
 def default_yaml() -> str:
     """A file that sets everything to its default and says what it means."""
     lines = [
-        "# Every setting of churnwatch with its default. Keep the lines that you change; what is not here has its default.",
+        "# Every setting of churnwatch with its default. Keep the lines that you change: what is left out has it.",
         "# Each can also be set in the environment, by the name in brackets, and on the command line: --set KEY=VALUE.",
         "# Check it: churnwatch config check --config FILE",
         "",
@@ -137,7 +138,11 @@ def schema_json() -> str:
         member["description"] = f"{Settings.model_fields[name].description} [{environment_name((name,))}]"
     for name in ENVIRONMENT_ONLY:
         del made["properties"][name]
-    made |= {"$schema": SCHEMA_DIALECT, "title": "Configuration of churnwatch", "description": "YAML; every member may be left out"}
+    made |= {
+        "$schema": SCHEMA_DIALECT,
+        "title": "Configuration of churnwatch",
+        "description": "YAML; every member may be left out",
+    }
     return json.dumps(made, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
 
 
@@ -165,7 +170,7 @@ def _documented(model: type[BaseModel], path: tuple[str, ...], values: BaseModel
         elif name == "data_dir":
             yield f"{indent}# data_dir: ~/.local/share/churnwatch/<app_id>"
         else:
-            dumped = _plain(values.model_dump(include={name}))
+            dumped = plain(values.model_dump(include={name}))
             yield from textwrap.indent(_dump(dumped).rstrip("\n"), indent).split("\n")
         if not path:
             yield ""
@@ -179,7 +184,10 @@ def _comment(field: FieldInfo, path: tuple[str, ...], indent: str) -> Iterator[s
     if element := element_model(field):
         for name, member in element.model_fields.items():
             yield from textwrap.wrap(
-                f"{name}: {member.description}", WIDTH, initial_indent=f"{indent}#   ", subsequent_indent=f"{indent}#     "
+                f"{name}: {member.description}",
+                WIDTH,
+                initial_indent=f"{indent}#   ",
+                subsequent_indent=f"{indent}#     ",
             )
 
 
@@ -188,12 +196,12 @@ def _dump(plain: object) -> str:
     return dumped
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - what a model may hold
+def plain(value: Any) -> Any:
     """YAML's own types; a number as it would be written by hand."""
     if isinstance(value, dict):
-        return {key: _plain(member) for key, member in value.items()}
+        return {key: plain(member) for key, member in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(member) for member in value]
+        return [plain(member) for member in value]
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, SecretStr):

@@ -286,9 +286,7 @@ class HealthState:
         """The state of our partitions is complete; say so after each `joined`, even if there was nothing to read."""
         self._update(lambda health: {"recovery": None, "has_started": health.has_started or health.has_joined})
 
-    def progress(
-        self, topic: str, partition: int, position: int, end: int, now: float, *, is_paused: bool = False
-    ) -> None:
+    def progress(self, topic: str, partition: int, position: int, end: int, now: float, *, is_paused: bool = False) -> None:
         """Say where a partition that is ours stands; call it for each now and then, also when nothing moved."""
         place = Place(topic, partition)
 
@@ -338,9 +336,7 @@ class HealthState:
 class HealthServer:
     """Answers `/metrics`, `/livez`, `/readyz`, `/startupz` and `/status` from threads of its own."""
 
-    def __init__(
-        self, host: str, port: int, registry: CollectorRegistry, state: HealthState, limits: Limits, clock: Clock
-    ) -> None:
+    def __init__(self, host: str, port: int, registry: CollectorRegistry, state: HealthState, limits: Limits, clock: Clock) -> None:
         """Nothing listens before `start`; port 0 takes a free one; `clock` is the one that the state is told of."""
         self._host = host
         self._port = port
@@ -372,11 +368,7 @@ class HealthServer:
         is_address = isinstance(error, socket.gaierror)
         key = "metrics_host" if is_address else "metrics_port"
         wrong = f"{self._host}:{self._port} cannot be listened on: {error.strerror}"
-        mend = (
-            "give an address of this machine"
-            if is_address
-            else "stop what listens there, or choose another; 0 takes a free one"
-        )
+        mend = "give an address of this machine" if is_address else "stop what listens there, or choose another; 0 takes a free one"
         return ConfigError([ConfigProblem(key, f"CHURNWATCH_{key.upper()}", wrong, mend)])
 
 
@@ -415,9 +407,7 @@ class Pages:
     def _probe(self, answer: Answer) -> Page:
         if answer.ok:
             partitions = self._state.read().partitions
-            return _text(
-                HTTPStatus.OK, f"ok, {len(partitions)} partitions" if partitions else "ok, no partition assigned"
-            )
+            return _text(HTTPStatus.OK, f"ok, {len(partitions)} partitions" if partitions else "ok, no partition assigned")
         return _text(HTTPStatus.SERVICE_UNAVAILABLE, "\n".join(answer.reasons))
 
     def _status(self) -> Page:

@@ -77,20 +77,14 @@ class KafkaConnection(BaseModel):
     kafka_sasl_password: SecretStr | None = _kafka(
         "kafka_sasl_password", None, "its password; from the environment only, better from a file"
     )
-    kafka_sasl_password_file: _File = _kafka(
-        "kafka_sasl_password_file", None, "a file that holds that password and nothing else"
-    )
+    kafka_sasl_password_file: _File = _kafka("kafka_sasl_password_file", None, "a file that holds that password and nothing else")
     kafka_ssl_cafile: _File = _kafka(
         "kafka_ssl_cafile",
         None,
         "PEM file of the authorities that may sign the brokers' certificates; null: the system's",
     )
-    kafka_ssl_certfile: _File = _kafka(
-        "kafka_ssl_certfile", None, "PEM file of our certificate, when the broker asks for one"
-    )
-    kafka_ssl_keyfile: _File = _kafka(
-        "kafka_ssl_keyfile", None, "PEM file of its key; null: the key is in the certificate's file"
-    )
+    kafka_ssl_certfile: _File = _kafka("kafka_ssl_certfile", None, "PEM file of our certificate, when the broker asks for one")
+    kafka_ssl_keyfile: _File = _kafka("kafka_ssl_keyfile", None, "PEM file of its key; null: the key is in the certificate's file")
     kafka_ssl_key_password: SecretStr | None = _kafka(
         "kafka_ssl_key_password", None, "password of that key; from the environment only, better from a file"
     )
@@ -108,9 +102,7 @@ class KafkaConnection(BaseModel):
         for part in parts:
             found = _SERVER.fullmatch(part)
             if found is None or not 0 < int(found["port"]) <= _PORT_MAX:
-                raise ValueError(
-                    f"{part!r} is not host:port, a name or an IPv4 address and a port from 1 to {_PORT_MAX}"
-                )
+                raise ValueError(f"{part!r} is not host:port, a name or an IPv4 address and a port from 1 to {_PORT_MAX}")
         return ",".join(parts)
 
     @model_validator(mode="after")
@@ -185,9 +177,7 @@ def _tls_context(connection: KafkaConnection) -> ssl.SSLContext | None:
         raise _unusable("kafka_ssl_cafile", f"cannot be loaded: {_why(error)}", "name a readable PEM file") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if connection.kafka_ssl_certfile:
-        password = _file_or_value(
-            connection.kafka_ssl_key_password, connection.kafka_ssl_key_password_file, "kafka_ssl_key_password_file"
-        )
+        password = _file_or_value(connection.kafka_ssl_key_password, connection.kafka_ssl_key_password_file, "kafka_ssl_key_password_file")
         try:
             # With no password OpenSSL would ask on the terminal, and a service would hang there.
             context.load_cert_chain(connection.kafka_ssl_certfile, connection.kafka_ssl_keyfile, password or "")
@@ -199,9 +189,7 @@ def _tls_context(connection: KafkaConnection) -> ssl.SSLContext | None:
 
 
 def _sasl_password(connection: KafkaConnection) -> str | None:
-    return _file_or_value(
-        connection.kafka_sasl_password, connection.kafka_sasl_password_file, "kafka_sasl_password_file"
-    )
+    return _file_or_value(connection.kafka_sasl_password, connection.kafka_sasl_password_file, "kafka_sasl_password_file")
 
 
 def _file_or_value(value: SecretStr | None, path: Path | None, key: str) -> str | None:

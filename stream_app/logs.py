@@ -80,9 +80,7 @@ class RateLimit:
     limit.
     """
 
-    def __init__(
-        self, per_template: int = 2, per_logger: int = 20, window_seconds: float = 1.0, keys_max: int = 512
-    ) -> None:
+    def __init__(self, per_template: int = 2, per_logger: int = 20, window_seconds: float = 1.0, keys_max: int = 512) -> None:
         """`keys_max`: (logger, template) pairs that are remembered; the oldest goes first."""
         self._per_template = per_template
         self._per_logger = per_logger
@@ -136,9 +134,7 @@ class Redactor:
             text = text.replace(secret, _MASK)
         if len(text) > TEXT_MAX:
             # Both ends: a traceback says at its end what went wrong.
-            text = (
-                f"{text[: TEXT_MAX // 2]} ... ({len(text) - TEXT_MAX} characters left out) ... {text[-TEXT_MAX // 2 :]}"
-            )
+            text = f"{text[: TEXT_MAX // 2]} ... ({len(text) - TEXT_MAX} characters left out) ... {text[-TEXT_MAX // 2 :]}"
         for pattern, replacement in _SECRETS:
             text = pattern.sub(replacement, text)
         return text
@@ -166,9 +162,7 @@ class Redactor:
 class JsonLines(logging.StreamHandler[TextIO]):
     """Writes records as JSON lines; those of others at WARNING or worse only as often as the limit allows."""
 
-    def __init__(
-        self, redactor: Redactor | None = None, stream: TextIO | None = None, limit: RateLimit | None = None
-    ) -> None:
+    def __init__(self, redactor: Redactor | None = None, stream: TextIO | None = None, limit: RateLimit | None = None) -> None:
         """`stream`: stderr, unless it says else."""
         super().__init__(stream or sys.stderr)
         self._limit = limit or RateLimit()
@@ -201,16 +195,12 @@ class JsonLines(logging.StreamHandler[TextIO]):
         kind, error, _ = sys.exc_info()
         if isinstance(error, OSError) or self.stream.closed:
             return  # nobody reads stderr any more: there is no one to tell
-        note = _note(
-            record.name, logging.ERROR, "a log call could not be written", template=str(record.msg), cause=str(kind)
-        )
+        note = _note(record.name, logging.ERROR, "a log call could not be written", template=str(record.msg), cause=str(kind))
         self.stream.write(self.format(note) + self.terminator)
 
     def _report_suppressed(self, now: float) -> None:
         for logger, template, count in self._limit.over(now):
-            super().emit(
-                _note(logger, logging.WARNING, "lines like this were left out", template=template, suppressed=count)
-            )
+            super().emit(_note(logger, logging.WARNING, "lines like this were left out", template=template, suppressed=count))
 
     @staticmethod
     def _is_limited(record: logging.LogRecord) -> bool:
@@ -266,6 +256,7 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
         processors=[
             structlog.stdlib.filter_by_level,
             structlog.contextvars.merge_contextvars,
+            structlog.stdlib.PositionalArgumentsFormatter(),
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         wrapper_class=structlog.stdlib.BoundLogger,
@@ -285,9 +276,7 @@ def _formatter(redactor: Redactor) -> structlog.stdlib.ProcessorFormatter:
         }
         fields |= _extra(record)
         # A field may not take the place of one of ours: a line that lies about its level hides itself.
-        return shaped | {
-            key if key not in shaped else f"{key}_": value for key, value in redactor.fields(fields).items()
-        }
+        return shaped | {key if key not in shaped else f"{key}_": value for key, value in redactor.fields(fields).items()}
 
     return structlog.stdlib.ProcessorFormatter(
         processors=[structlog.processors.format_exc_info, shape, _render],

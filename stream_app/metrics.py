@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 OUTCOMES: Final = ("applied", "duplicate", "late", "dead_letter")
 """What becomes of a record; each has exactly one of them (docs/state.md section 1)."""
 
-SEVERITIES: Final[dict[Severity, str]] = {
-    severity: severity.name.lower() for severity in Severity if severity is not Severity.NONE
-}
+SEVERITIES: Final[dict[Severity, str]] = {severity: severity.name.lower() for severity in Severity if severity is not Severity.NONE}
 
 _SHORT_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _LONG_SECONDS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 86_400.0)
@@ -49,33 +47,23 @@ class Metrics:
 
     def _declare_stream(self, registry: CollectorRegistry) -> None:
         place = ("topic", "partition")
-        self._events = Counter(
-            "churnwatch_events_total", "Records read, by what became of them.", ("topic", "outcome"), registry=registry
-        )
-        self._dlq = Counter(
-            "churnwatch_dlq_total", "Records sent to dead-letters, by reason.", ("topic", "reason"), registry=registry
-        )
+        self._events = Counter("churnwatch_events_total", "Records read, by what became of them.", ("topic", "outcome"), registry=registry)
+        self._dlq = Counter("churnwatch_dlq_total", "Records sent to dead-letters, by reason.", ("topic", "reason"), registry=registry)
         self._breaker_open = Gauge(
             "churnwatch_dlq_breaker_open",
             "1 while a flood of unusable records has stopped the worker.",
             registry=registry,
         )
         self._lag = Gauge("churnwatch_consumer_lag_records", "Records not yet folded.", place, registry=registry)
-        self._event_lag = Gauge(
-            "churnwatch_event_lag_seconds", "Age, in the broker, of the last record folded.", place, registry=registry
-        )
-        self._progress = Gauge(
-            "churnwatch_last_progress_timestamp_seconds", "When a record was last folded.", place, registry=registry
-        )
+        self._event_lag = Gauge("churnwatch_event_lag_seconds", "Age, in the broker, of the last record folded.", place, registry=registry)
+        self._progress = Gauge("churnwatch_last_progress_timestamp_seconds", "When a record was last folded.", place, registry=registry)
         self._assigned = Gauge(
             "churnwatch_partition_assigned",
             "1 for each partition that this worker owns.",
             ("partition",),
             registry=registry,
         )
-        self._rebalances = Counter(
-            "churnwatch_rebalances_total", "Times that partitions were given out anew.", registry=registry
-        )
+        self._rebalances = Counter("churnwatch_rebalances_total", "Times that partitions were given out anew.", registry=registry)
         self._stale_generation = Counter(
             "churnwatch_stale_generation_drops_total",
             "Batches dropped because the partition had changed hands since they were fetched.",
@@ -99,23 +87,13 @@ class Metrics:
         self._checkpoint_rows = Histogram(
             "churnwatch_checkpoint_rows", "Accounts written by one checkpoint.", buckets=_ROWS, registry=registry
         )
-        self._write_failures = Counter(
-            "churnwatch_state_write_failures_total", "Checkpoints that failed.", registry=registry
-        )
-        self._accounts = Gauge(
-            "churnwatch_accounts", "Accounts in this worker's state, by band.", ("band",), registry=registry
-        )
-        self._build = Gauge(
-            "churnwatch_build_info", "Always 1: the release that runs.", ("version",), registry=registry
-        )
-        self._config = Gauge(
-            "churnwatch_config_info", "Always 1: the configuration that scores.", ("config_version",), registry=registry
-        )
+        self._write_failures = Counter("churnwatch_state_write_failures_total", "Checkpoints that failed.", registry=registry)
+        self._accounts = Gauge("churnwatch_accounts", "Accounts in this worker's state, by band.", ("band",), registry=registry)
+        self._build = Gauge("churnwatch_build_info", "Always 1: the release that runs.", ("version",), registry=registry)
+        self._config = Gauge("churnwatch_config_info", "Always 1: the configuration that scores.", ("config_version",), registry=registry)
 
     def _declare_alerts(self, registry: CollectorRegistry) -> None:
-        self._alerts = Counter(
-            "churnwatch_alerts_total", "Alert events committed, by kind.", ("kind", "severity"), registry=registry
-        )
+        self._alerts = Counter("churnwatch_alerts_total", "Alert events committed, by kind.", ("kind", "severity"), registry=registry)
         self._event_to_alert = Histogram(
             "churnwatch_event_to_alert_seconds",
             "Time from the broker's receipt of the deciding record to the commit of the alert.",

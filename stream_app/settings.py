@@ -39,9 +39,7 @@ OTHER_VARIABLES: dict[str, str] = {
 """Variables with our prefix that are no settings."""
 
 _NAME = r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9_-])?"
-_SERVICE_LINK = re.compile(
-    r".*_(SERVICE_(HOST|PORT(_.*)?)|PORT_[0-9]+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)=.*|.*_PORT=(tcp|udp)://.*"
-)
+_SERVICE_LINK = re.compile(r".*_(SERVICE_(HOST|PORT(_.*)?)|PORT_[0-9]+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)=.*|.*_PORT=(tcp|udp)://.*")
 """Kubernetes gives every pod such variables for each Service of its namespace, one called churnwatch too."""
 
 _OTHERS_KAFKA = frozenset({"KAFKA_BOOTSTRAP_SERVER", "KAFKA_BOOTSTRAP_SERVERS"})
@@ -67,12 +65,8 @@ class Breaker(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    consecutive: int = Field(
-        default=1000, ge=1, description="dead letters in a row, in one partition of one topic, that stop it"
-    )
-    ratio: float = Field(
-        default=0.5, gt=0, le=1, description="share of dead letters, of the records of one checkpoint, that stops it"
-    )
+    consecutive: int = Field(default=1000, ge=1, description="dead letters in a row, in one partition of one topic, that stop it")
+    ratio: float = Field(default=0.5, gt=0, le=1, description="share of dead letters, of the records of one checkpoint, that stops it")
     minimum: int = Field(default=200, ge=1, description="records that a checkpoint must have before its ratio counts")
 
 
@@ -127,9 +121,7 @@ class Settings(KafkaConnection, BaseSettings):
         le=100,
         description="replicas that topics are made with; null: as many as there are brokers, 3 at most",
     )
-    standby_replicas: int = Field(
-        default=0, ge=0, le=10, description="warm copies of each partition's state on other workers"
-    )
+    standby_replicas: int = Field(default=0, ge=0, le=10, description="warm copies of each partition's state on other workers")
     clock: Literal["wall", "log"] = Field(
         default="wall",
         description="wall, or log: timers run on the time of the events, which is what a replay of history needs",
@@ -158,12 +150,8 @@ class Settings(KafkaConnection, BaseSettings):
         le=100_000,
         description="records folded at a stretch; more, and heartbeats and commits wait longer",
     )
-    fetch_max_wait_ms: int = Field(
-        default=20, ge=0, le=5_000, description="milliseconds that the broker may wait for fetch_min_bytes"
-    )
-    fetch_min_bytes: int = Field(
-        default=65_536, ge=1, le=52_428_800, description="bytes that make a fetch worth answering at once"
-    )
+    fetch_max_wait_ms: int = Field(default=20, ge=0, le=5_000, description="milliseconds that the broker may wait for fetch_min_bytes")
+    fetch_min_bytes: int = Field(default=65_536, ge=1, le=52_428_800, description="bytes that make a fetch worth answering at once")
     dead_letter_breaker: Breaker = Field(
         default_factory=Breaker,
         description="when a flood of unusable records stops the worker instead of filling dead-letters",
@@ -173,9 +161,7 @@ class Settings(KafkaConnection, BaseSettings):
         min_length=1,
         description="address that /metrics and the probes listen on; 0.0.0.0 in a container",
     )
-    metrics_port: int = Field(
-        default=9108, ge=0, le=65_535, description="port of /metrics and the probes; 0: a free one, which is logged"
-    )
+    metrics_port: int = Field(default=9108, ge=0, le=65_535, description="port of /metrics and the probes; 0: a free one, which is logged")
     liveness_stall: float = Field(
         default=120.0,
         gt=0,
@@ -204,9 +190,7 @@ class Settings(KafkaConnection, BaseSettings):
     def scoring_configuration(self) -> bytes:
         """What decides a score or an alert, as canonical JSON: equal settings, however written, give equal bytes."""
         effective = {"alerts": _canonical(self.alerts.model_dump()), "health": _canonical(self.health.model_dump())}
-        return json.dumps(
-            effective, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-        ).encode()
+        return json.dumps(effective, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
     @cached_property
     def config_version(self) -> str:

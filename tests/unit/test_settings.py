@@ -18,7 +18,7 @@ from stream_app.settings import Settings, load_settings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SECRET = "canary-5f1d0c"
+SECRET = "canary-5f1d0c"  # noqa: S105 - a canary that must not be seen
 
 SASL = {
     "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
@@ -47,12 +47,14 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], N
 
 
 def file(tmp_path: Path, text: str) -> Path:
+    """A configuration file with this text."""
     path = tmp_path / "churnwatch.yaml"
     path.write_text(text, encoding="utf-8")
     return path
 
 
 def problems(config: Path | None = None, overrides: dict[str, Any] | None = None) -> tuple[ConfigProblem, ...]:
+    """Everything that is wrong with a configuration."""
     with pytest.raises(ConfigError) as raised:
         load_settings(config, overrides)
     assert raised.value.exit_code is Exit.CONFIGURATION
@@ -60,12 +62,14 @@ def problems(config: Path | None = None, overrides: dict[str, Any] | None = None
 
 
 def only_problem(config: Path | None = None, overrides: dict[str, Any] | None = None) -> ConfigProblem:
+    """The one thing that is wrong with a configuration."""
     found = problems(config, overrides)
     assert len(found) == 1, [str(problem) for problem in found]
     return found[0]
 
 
 def test_with_nothing_given_everything_has_its_default() -> None:
+    """No file, variable or option is needed."""
     settings = load_settings()
     assert settings == Settings()
     assert settings.kafka_servers == ["127.0.0.1:29092"]
@@ -77,24 +81,26 @@ def test_with_nothing_given_everything_has_its_default() -> None:
 def test_the_environment_overrides_the_file_and_the_command_line_overrides_both(
     tmp_path: Path, environment: Callable[[dict[str, str]], None]
 ) -> None:
+    """File, environment, command line: the later wins."""
     config = file(tmp_path, "app_id: of-file\nmetrics_port: 1\ntopic_prefix: of-file\n")
     environment({"CHURNWATCH_METRICS_PORT": "2", "CHURNWATCH_TOPIC_PREFIX": "of-environment"})
     settings = load_settings(config, {"topic_prefix": "of-command-line"})
     assert (settings.app_id, settings.metrics_port, settings.topic_prefix) == ("of-file", 2, "of-command-line")
 
 
-def test_the_file_may_be_named_by_the_environment(
-    tmp_path: Path, environment: Callable[[dict[str, str]], None]
-) -> None:
+def test_the_file_may_be_named_by_the_environment(tmp_path: Path, environment: Callable[[dict[str, str]], None]) -> None:
+    """CHURNWATCH_CONFIG names the file when --config does not."""
     environment({"CHURNWATCH_CONFIG": str(file(tmp_path, "app_id: named\n"))})
     assert load_settings().app_id == "named"
 
 
 def test_the_data_directory_follows_the_application_id() -> None:
+    """Two installations on one machine do not share a directory by default."""
     assert load_settings(overrides={"app_id": "other"}).data_dir.name == "other"
 
 
 def test_one_nested_setting_can_be_set_alone(environment: Callable[[dict[str, str]], None]) -> None:
+    """What is beside it keeps its default."""
     environment({"CHURNWATCH_ALERTS__PENDING_FOR__AT_RISK": "0", "CHURNWATCH_HEALTH__COMPONENTS__USAGE__WEIGHT": "50"})
     settings, default = load_settings(), Settings()
     assert settings.alerts.pending_for.at_risk == 0
@@ -103,9 +109,8 @@ def test_one_nested_setting_can_be_set_alone(environment: Callable[[dict[str, st
     assert settings.health.components.usage.measures == default.health.components.usage.measures
 
 
-def test_file_and_environment_meet_inside_a_nested_setting(
-    tmp_path: Path, environment: Callable[[dict[str, str]], None]
-) -> None:
+def test_file_and_environment_meet_inside_a_nested_setting(tmp_path: Path, environment: Callable[[dict[str, str]], None]) -> None:
+    """The environment overrides a member of a group, not the group."""
     environment({"CHURNWATCH_ALERTS__PENDING_FOR__AT_RISK": "1m"})
     settings = load_settings(file(tmp_path, "alerts: {pending_for: {critical: 2m, at_risk: 9m}}"))
     assert (settings.alerts.pending_for.at_risk, settings.alerts.pending_for.critical) == (60_000_000, 120_000_000)
@@ -114,6 +119,7 @@ def test_file_and_environment_meet_inside_a_nested_setting(
 def test_a_list_in_the_environment_is_json_and_replaces_the_whole(
     environment: Callable[[dict[str, str]], None],
 ) -> None:
+    """What is no JSON is refused, and the mend says so."""
     environment({"CHURNWATCH_HEALTH__FEEDS": '["usage"]'})
     assert load_settings().health.feeds == ("usage",)
     environment({"CHURNWATCH_HEALTH__FEEDS": "usage,payment"})
@@ -121,11 +127,13 @@ def test_a_list_in_the_environment_is_json_and_replaces_the_whole(
 
 
 def test_an_empty_variable_counts_as_not_set(environment: Callable[[dict[str, str]], None]) -> None:
+    """Compose files and manifests leave variables empty."""
     environment({"CHURNWATCH_APP_ID": "", "CHURNWATCH_NO_SUCH_THING": "", "KAFKA_SASL_PASSWORD": ""})
     assert load_settings() == Settings()
 
 
 def test_settings_do_not_change() -> None:
+    """Settings are frozen once they are made."""
     with pytest.raises(ValidationError):
         Settings().app_id = "other"  # type: ignore[misc]
 
@@ -133,9 +141,8 @@ def test_settings_do_not_change() -> None:
 # -- what is refused
 
 
-def test_everything_wrong_is_listed_at_once_with_where_it_comes_from(
-    tmp_path: Path, environment: Callable[[dict[str, str]], None]
-) -> None:
+def test_everything_wrong_is_listed_at_once_with_where_it_comes_from(tmp_path: Path, environment: Callable[[dict[str, str]], None]) -> None:
+    """File, environment, command line and contradictions are reported together."""
     config = file(tmp_path, "session_timeout: 1\nhealth: {bands: {at_risk: 60}}\nnonsense: 1\n")
     environment({"CHURNWATCH_CLOCK": "sundial", "CHURNWATCH_APPID": "x", "KAFKA_SSL_CAFILE": "ca.pem"})
     found = {problem.key: problem for problem in problems(config, {"metrics_port": "many"})}
@@ -154,6 +161,7 @@ def test_everything_wrong_is_listed_at_once_with_where_it_comes_from(
 
 
 def test_a_problem_names_key_variable_value_and_mend(environment: Callable[[dict[str, str]], None]) -> None:
+    """One line says everything that is needed to mend it."""
     environment({"CHURNWATCH_ALERTS__RECOVER_FOR": "10"})
     problem = only_problem()
     assert (problem.key, problem.environment) == ("alerts.recover_for", "CHURNWATCH_ALERTS__RECOVER_FOR")
@@ -163,6 +171,7 @@ def test_a_problem_names_key_variable_value_and_mend(environment: Callable[[dict
 
 
 def test_a_problem_inside_a_list_is_found_by_its_index(tmp_path: Path) -> None:
+    """The path goes into the list; the variable is the one that holds the list."""
     measure = "{measure: usage_pace, worst: 0, best: 1, weight: -1}"
     problem = only_problem(file(tmp_path, f"health: {{components: {{usage: {{measures: [{measure}]}}}}}}"))
     assert problem.key == "health.components.usage.measures.0.weight"
@@ -178,6 +187,7 @@ def test_a_problem_inside_a_list_is_found_by_its_index(tmp_path: Path) -> None:
     ],
 )
 def test_an_unknown_key_is_an_error_that_names_the_nearest(tmp_path: Path, text: str, key: str, mend: str) -> None:
+    """A misspelt key does not go unnoticed, deep inside neither."""
     problem = only_problem(file(tmp_path, text))
     assert (problem.key, problem.wrong) == (key, "is not a setting")
     assert problem.mend.startswith(mend)
@@ -195,6 +205,7 @@ def test_an_unknown_key_is_an_error_that_names_the_nearest(tmp_path: Path, text:
 def test_a_misspelt_variable_is_an_error_that_names_the_nearest(
     environment: Callable[[dict[str, str]], None], variable: str, meant: str
 ) -> None:
+    """A misspelt variable does not go unnoticed, in any case of letters."""
     environment({variable: "1"})
     problem = only_problem()
     assert (problem.key, problem.mend) == (variable, f"did you mean {meant}?")
@@ -219,6 +230,7 @@ def test_a_misspelt_variable_is_an_error_that_names_the_nearest(
 def test_variables_that_are_other_peoples_business_are_let_be(
     environment: Callable[[dict[str, str]], None], variable: str, value: str
 ) -> None:
+    """Our own tools, Kubernetes and other Kafka programs have variables, too."""
     environment({variable: value})
     assert load_settings() == Settings()
 
@@ -226,6 +238,7 @@ def test_variables_that_are_other_peoples_business_are_let_be(
 def test_a_variable_that_kubernetes_set_for_a_service_is_recognised(
     environment: Callable[[dict[str, str]], None],
 ) -> None:
+    """A Service called churnwatch-metrics sets our port to a URL: the mend says what to do."""
     environment({"CHURNWATCH_METRICS_PORT": "tcp://10.0.0.1:9108"})
     assert "enableServiceLinks: false" in only_problem().mend
 
@@ -242,6 +255,7 @@ def test_a_variable_that_kubernetes_set_for_a_service_is_recognised(
     ],
 )
 def test_a_file_that_cannot_be_used_says_where_it_is_wrong(tmp_path: Path, text: str, wrong: str) -> None:
+    """Syntax errors have line and column; YAML that would run code is refused."""
     config = file(tmp_path, text)
     problem = only_problem(config)
     assert (problem.key, problem.environment) == (str(config), "CHURNWATCH_CONFIG")
@@ -249,14 +263,17 @@ def test_a_file_that_cannot_be_used_says_where_it_is_wrong(tmp_path: Path, text:
 
 
 def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
+    """A file of comments is a configuration."""
     assert load_settings(file(tmp_path, "# nothing\n")) == Settings()
 
 
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    """A file that was asked for must be there."""
     assert "No such file" in only_problem(tmp_path / "none.yaml").wrong
 
 
 def test_a_file_that_is_not_utf8_is_an_error(tmp_path: Path) -> None:
+    """Other encodings are refused, not guessed."""
     path = tmp_path / "latin.yaml"
     path.write_bytes(b"app_id: \xe9\n")
     assert only_problem(path).wrong == "is not UTF-8"
@@ -264,6 +281,7 @@ def test_a_file_that_is_not_utf8_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("app_id", ["", "a/b", "../x", "a b", ".hidden", "ends.", "x" * 101, "a\n"])
 def test_an_application_id_that_cannot_be_a_name_is_refused(app_id: str) -> None:
+    """It goes into names of topics, groups and directories."""
     assert only_problem(overrides={"app_id": app_id}).key == "app_id"
 
 
@@ -283,6 +301,7 @@ def test_an_application_id_that_cannot_be_a_name_is_refused(app_id: str) -> None
     ],
 )
 def test_a_number_or_name_outside_its_bounds_is_refused(key: str, value: object) -> None:
+    """Every number has bounds."""
     assert only_problem(overrides={key: value}).key.startswith(key)
 
 
@@ -293,10 +312,12 @@ def test_a_number_or_name_outside_its_bounds_is_refused(key: str, value: object)
     "servers", ["broker", "broker:", "broker:0", "broker:70000", "a:1,,b:2", "a:1 b:2", "", "kafka://a:1", "[::1]:9092"]
 )
 def test_what_is_not_a_list_of_addresses_is_refused(servers: str) -> None:
+    """Only host:port, with commas between."""
     assert only_problem(overrides={"kafka_bootstrap": servers}).key == "kafka_bootstrap"
 
 
 def test_several_brokers_can_be_given_as_a_text_or_a_list() -> None:
+    """Both come to the same servers, for Faust as URLs."""
     for given in ("a:9092, b.example:9093", ["a:9092", "b.example:9093"]):
         settings = load_settings(overrides={"kafka_bootstrap": given})
         assert settings.kafka_servers == ["a:9092", "b.example:9093"]
@@ -304,6 +325,7 @@ def test_several_brokers_can_be_given_as_a_text_or_a_list() -> None:
 
 
 def test_an_address_with_credentials_is_refused_and_not_repeated() -> None:
+    """A password in the address appears in no message."""
     problem = only_problem(overrides={"kafka_bootstrap": f"kafka://me:{SECRET}@broker:9092"})
     assert SECRET not in str(problem)
     assert "KAFKA_SASL_" in problem.wrong
@@ -338,6 +360,7 @@ CONTRADICTIONS: dict[str, tuple[dict[str, str], set[str]]] = {
 def test_a_contradiction_is_refused_by_the_variables_name_and_never_its_value(
     environment: Callable[[dict[str, str]], None], case: str
 ) -> None:
+    """No combination is guessed at."""
     variables, named = CONTRADICTIONS[case]
     environment(variables)
     with pytest.raises(ConfigError) as raised:
@@ -348,12 +371,14 @@ def test_a_contradiction_is_refused_by_the_variables_name_and_never_its_value(
 
 @pytest.mark.parametrize("name", ["kafka_sasl_password", "kafka_ssl_key_password"])
 def test_a_secret_in_the_file_or_on_the_command_line_is_refused(tmp_path: Path, name: str) -> None:
+    """Files are committed and command lines are shown by ps."""
     for found in (problems(file(tmp_path, f"{name}: {SECRET}")), problems(overrides={name: SECRET})):
         assert (found[0].key, found[0].wrong) == (name, "is a secret, which has no place there")
         assert SECRET not in str(found)
 
 
 def test_a_secret_does_not_show_in_a_print_or_a_dump(environment: Callable[[dict[str, str]], None]) -> None:
+    """Only the connection itself gets the secret."""
     environment(SASL)
     settings = load_settings()
     assert SECRET not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
@@ -361,6 +386,7 @@ def test_a_secret_does_not_show_in_a_print_or_a_dump(environment: Callable[[dict
 
 
 def test_every_client_gets_the_same_security(environment: Callable[[dict[str, str]], None]) -> None:
+    """aiokafka, kafka-python and Faust get the same, with hostnames checked and TLS 1.2 or newer."""
     environment(SASL)
     settings = load_settings()
     kwargs = client_kwargs(settings)
@@ -381,6 +407,7 @@ def test_every_client_gets_the_same_security(environment: Callable[[dict[str, st
 
 
 def test_plaintext_has_no_credentials() -> None:
+    """The default is a broker on this machine with no security."""
     assert client_kwargs(Settings()) == {
         "bootstrap_servers": ["127.0.0.1:29092"],
         "security_protocol": "PLAINTEXT",
@@ -389,15 +416,15 @@ def test_plaintext_has_no_credentials() -> None:
 
 
 def test_a_password_without_tls_must_be_asked_for_by_name(environment: Callable[[dict[str, str]], None]) -> None:
+    """Faust would take it silently; we only do when the protocol says so."""
     environment({**SASL, "KAFKA_SECURITY_PROTOCOL": "sasl_plaintext"})
     credentials = faust_credentials(load_settings())
     assert isinstance(credentials, faust.SASLCredentials)
     assert credentials.protocol.value == "SASL_PLAINTEXT"
 
 
-def test_a_secret_can_be_a_file_whose_last_line_end_does_not_count(
-    tmp_path: Path, environment: Callable[[dict[str, str]], None]
-) -> None:
+def test_a_secret_can_be_a_file_whose_last_line_end_does_not_count(tmp_path: Path, environment: Callable[[dict[str, str]], None]) -> None:
+    """Editors end a file with a line end."""
     path = tmp_path / "password"
     path.write_text(f"{SECRET}\n", encoding="utf-8")
     variables = {key: value for key, value in SASL.items() if key != "KAFKA_SASL_PASSWORD"}
@@ -418,9 +445,8 @@ def test_a_secret_can_be_a_file_whose_last_line_end_does_not_count(
         ({"kafka_ssl_certfile": "junk", "kafka_ssl_keyfile": "junk"}, "KAFKA_SSL_KEYFILE"),
     ],
 )
-def test_a_security_file_that_cannot_be_used_is_named_by_its_variable(
-    tmp_path: Path, changes: dict[str, str], named: str
-) -> None:
+def test_a_security_file_that_cannot_be_used_is_named_by_its_variable(tmp_path: Path, changes: dict[str, str], named: str) -> None:
+    """Missing, empty or wrong: the variable is named."""
     (tmp_path / "empty").touch()
     (tmp_path / "junk").write_text("no certificate\n", encoding="utf-8")
     base: dict[str, Any] = {
@@ -430,7 +456,7 @@ def test_a_security_file_that_cannot_be_used_is_named_by_its_variable(
     }
     if "kafka_sasl_password_file" not in changes:
         base["kafka_sasl_password"] = SecretStr(SECRET)
-    settings = Settings(**base, **{key: tmp_path / name for key, name in changes.items()})
+    settings = Settings(**base | {key: tmp_path / name for key, name in changes.items()})
     with pytest.raises(ConfigError) as raised:
         client_kwargs(settings)
     assert [problem.environment for problem in raised.value.problems] == [named]
@@ -440,18 +466,21 @@ def test_a_security_file_that_cannot_be_used_is_named_by_its_variable(
 
 
 def test_equal_settings_have_one_version_however_they_are_written(tmp_path: Path) -> None:
+    """40.0 is 40, 24h is 1d, and the application id scores nothing."""
     version = Settings().config_version
     for text in ("health: {components: {usage: {weight: 40.0}}}", "alerts: {recover_for: 24h}", "app_id: other"):
         assert load_settings(file(tmp_path, text)).config_version == version
 
 
 def test_what_decides_a_score_or_an_alert_decides_the_version(tmp_path: Path) -> None:
+    """Any change to a weight, a feed or a wait is another version."""
     texts = ["health: {components: {usage: {weight: 41}}}", "alerts: {recover_for: 25h}", "health: {feeds: [usage]}"]
     versions = {load_settings(file(tmp_path, text)).config_version for text in texts}
     assert len(versions | {Settings().config_version}) == 4
 
 
 def test_the_version_is_the_sha256_of_canonical_json() -> None:
+    """The bytes are stable: sorted keys, no spaces, plain numbers."""
     settings = Settings()
     assert len(settings.config_version) == 64
     assert settings.scoring_configuration.startswith(b'{"alerts":{"health":{"at_risk":{"enter":50,"exit":57}')
