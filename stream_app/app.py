@@ -95,6 +95,7 @@ class ChurnwatchApp(faust.App):
     batches: Batches
     table: Any
     turn: asyncio.Lock
+    is_serving: bool = False
 
     async def on_first_start(self) -> None:
         """Subscribe to the input topics; their records come through the batch channels, not through Faust's conductor."""
@@ -151,6 +152,8 @@ class ChurnwatchApp(faust.App):
 
     async def tick(self) -> None:
         """Look at the accounts of every partition that are due, and write what came of it."""
+        if not self.is_serving:
+            return  # before the inputs are sought nobody knows which of them are behind
         wall_us = self.clock.now_us()
         for number, partition in list(self.partitions.items()):
             while self.consumer.flow_active and self.partitions.get(number) is partition:

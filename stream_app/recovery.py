@@ -13,6 +13,7 @@ from faust.tables.recovery import Recovery
 from faust.types import TP
 from mode import Service
 
+from stream_app.exits import RestartNeeded
 from stream_app.pipeline import CURSOR_KEY, Partition
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class BatchRecovery(Recovery):
         actives = {tp.partition for tp in app.assignor.assigned_actives() if tp.topic in self.tables._changelogs}
         app.metrics.rebalanced()
         app.metrics.assigned(actives)
+        app.is_serving = False
         app.partitions.clear()
         app.consumer.folded.clear()
         app.consumer.delivered.clear()
@@ -114,8 +116,8 @@ class BatchRecovery(Recovery):
     async def on_recovery_completed(self, generation_id: int = 0) -> None:
         """Load the recovered accounts into memory, seek the inputs to the cursors, and go on."""
         app, consumer = self.app, self.app.consumer
-        if self.need_recovery():
-            raise RecoveryIncompleteError(f"recovery ended early: {self.active_remaining()}")
+        if self.need_recovery() or not self.active_tps <= self.active_highwaters.keys():
+            app.fail(RecoveryIncompleteError(f"recovery ended early: {self.active_remaining()} of {sorted(self.active_tps)}"))
         await app.on_rebalance_complete.send()
         self._set_recovery_ended()
         for table in self.tables.values():
@@ -138,6 +140,8 @@ class BatchRecovery(Recovery):
             await self._wait(self._seek(cursor), timeout=app.conf.broker_request_timeout)
         if app.consumer_generation_id != generation_id:
             return
+        if consumer.batch_thread.epoch < consumer.epoch_wanted:  # Faust goes on after a timeout as if nothing had happened
+            app.fail(RestartNeeded("the inputs could not be sought to their cursors in time"))
         consumer.resume_partitions({tp for tp in consumer.assignment() if not self._is_changelog_tp(tp)})
         self.completed.set()
         await app._fetcher.maybe_start()
@@ -145,6 +149,7 @@ class BatchRecovery(Recovery):
         if not app.assignor.assigned_standbys():
             self.tables.on_standbys_ready()
         app.on_rebalance_end()
+        app.is_serving = True
         app.health_state.recovered()
         app.metrics.recovering(None)
         self.log.info("Worker ready: partitions %s", sorted(app.partitions))

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord, OffsetAndMetadata, TopicPartition
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as driver
@@ -189,6 +189,7 @@ class BatchConsumer(driver.Consumer):
         self.idle = asyncio.Event()
         self.idle.set()
         self.room = asyncio.Event()
+        self.resumed = asyncio.Event()
 
     def _new_consumer_thread(self) -> BatchThread:
         return BatchThread(self, loop=self.loop, beacon=self.beacon)
@@ -223,6 +224,11 @@ class BatchConsumer(driver.Consumer):
         """How far each input topic's partition is folded, and where it ends as far as the last fetch knew."""
         return {tp.topic: (self.folded.get(tp, 0), end) for tp, end in self.ends.items() if tp.partition == partition}
 
+    def resume_partitions(self, tps: Iterable[TP]) -> None:
+        """Fetch from these partitions (again)."""
+        super().resume_partitions(tps)
+        self.resumed.set()
+
     # -- delivery
 
     async def _drain_messages(self, fetcher: Any) -> None:
@@ -233,16 +239,18 @@ class BatchConsumer(driver.Consumer):
             if self.app.should_stop or fetcher._stopped.is_set():
                 return
             raise
-        except (OffsetOutOfRangeError, CursorOutsideLogError) as error:
-            self.app.fail(error)
+        except Exception as error:  # noqa: BLE001 - crash-only: a fetcher that is restarted has lost what it had fetched
+            if not self.app.should_stop:
+                self.app.fail(error)
 
     async def _drain_once(self, fetcher: Any) -> None:
         if not self.flow_active:
             await self.wait(self.can_resume_flow)
             return
+        self.resumed.clear()
         active = set(self._get_active_partitions())
         if not active:
-            await self.sleep(0.05)
+            await self.wait_first(self.resumed.wait(), self.suspend_flow.wait())
             return
         generation = self.app.consumer_generation_id
         try:
