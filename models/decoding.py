@@ -13,32 +13,23 @@ either understands it after all (binary mode, a version suffix, lone surrogates)
 Text is taken as people meant it where JSON cannot hold it: a lone surrogate becomes U+FFFD, a raw NUL in a text stays a NUL.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from functools import lru_cache
-from typing import Any, Final, Literal, NoReturn, Protocol, TypeAlias, Union, cast
+from functools import reduce
+from operator import or_
+from typing import Any, Final, Literal, Protocol, TypeAlias, cast
 
 import msgspec
 import numpy as np
-from msgspec import inspect
 from numpy.typing import NDArray
-from xxhash import xxh3_64_digest, xxh3_64_intdigest
 
-from models.events import (
-    CURRENCY_PATTERN,
-    DECIMAL_PATTERN,
-    EVENT_ID_MAX,
-    NEWER_SCHEMA,
-    SUBJECT_MAX,
-    TOPIC_EVENTS,
-    Envelope,
-    UsageEvent,
-    type_name,
-)
-from models.times import MILLISECOND_US, MINUTE_US, RFC3339_PATTERN, parse_many, parse_us
+from models.events import EVENT_CLASSES, EVENT_ID_MAX, SUBJECT_MAX, TOPIC_EVENTS, Envelope, payload_class, type_name
+from models.identity import contents, identities
+from models.reasons import Reason, Unusable, explained, missing, not_json
+from models.times import MILLISECOND_US, MINUTE_US, parse_many
+
+__all__ = ["Decoded", "Reason", "Record", "Rejected", "decode_batch"]
 
 VALUE_MAX: Final = 1_000_000
 """Bytes of the largest value that is read."""
@@ -51,25 +42,6 @@ ABSURD_DEPTH: Final = 1_000
 
 FUTURE_MAX_US: Final = 5 * MINUTE_US
 """How far an event may be ahead of the broker's time."""
-
-
-class Reason(StrEnum):
-    """Why a record cannot be used."""
-
-    NOT_JSON = "not_json"
-    NOT_FINITE = "not_finite"
-    MISSING_MEMBER = "missing_member"
-    BAD_TYPE = "bad_type"
-    BAD_VALUE = "bad_value"
-    BAD_TIME = "bad_time"
-    FUTURE_TIME = "future_time"
-    UNKNOWN_TYPE = "unknown_type"
-    KEY_MISSING = "key_missing"
-    KEY_MISMATCH = "key_mismatch"
-    TOO_LARGE = "too_large"
-    NULL_VALUE = "null_value"
-    SCHEMA_UNSUPPORTED = "schema_unsupported"
-    CONFLICTING_DUPLICATE = "conflicting_duplicate"
 
 
 class Record(Protocol):
@@ -122,13 +94,6 @@ class Decoded:
     rejected: list[Rejected]
 
 
-class _Unusable(Exception):  # noqa: N818 - an answer, not a fault
-    def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
-
-
 _KEY_MISSING: Final = "key: expected the account id"
 
 _Mode: TypeAlias = Literal["plain", "structured", "binary"]
@@ -160,7 +125,7 @@ def decode_batch(topic: str, records: Sequence[Record]) -> Decoded:
             if decoded[i] is None:
                 try:
                     decoded[i] = _decode_one(topic, records[i])
-                except _Unusable as unusable:
+                except Unusable as unusable:
                     rejected.append(Rejected(i, unusable.reason, unusable.message, "decode"))
         index = [i for i in index if decoded[i] is not None]
         decoded = [decoded[i] for i in index]
@@ -235,14 +200,12 @@ def _is_utf8(value: bytes) -> bool:
     return True
 
 
-def _hold_against_records(
-    records: Sequence[Record], decoded: list[Any], index: list[int], rejected: list[Rejected]
-) -> Decoded:
+def _hold_against_records(records: Sequence[Record], decoded: list[Any], index: list[int], rejected: list[Rejected]) -> Decoded:
     """Check keys and times of decoded events against their records, drop those that fail, and add the identities."""
     times_us, timely = parse_many([event.time for event in decoded])
     bad: dict[int, Rejected] = {}
     kinds = set(map(type, decoded))
-    packed, unpackable = _pack(decoded, kinds)
+    packed, unpackable = contents(decoded, kinds)
     strangers = _strangers(records, decoded, index)
     for reason, message, places in (  # the last one that fits a record counts
         (Reason.FUTURE_TIME, "time: more than 5 minutes ahead of the broker's time", _ahead(records, index, times_us)),
@@ -259,7 +222,7 @@ def _hold_against_records(
         rejected = [*rejected, *bad.values()]
     if rejected:
         rejected.sort(key=lambda one: one.index)
-    return Decoded(decoded, index, times_us, _identities(decoded, kinds, times_us, packed), rejected)
+    return Decoded(decoded, index, times_us, identities(decoded, kinds, times_us, packed), rejected)
 
 
 def _strangers(records: Sequence[Record], decoded: list[Any], index: list[int]) -> list[int]:
@@ -288,183 +251,31 @@ def _ahead(records: Sequence[Record], index: list[int], times_us: NDArray[np.int
     ]
 
 
-# Identity
-
-
-_pack_one = msgspec.msgpack.Encoder(order="deterministic").encode
-_FLOAT: Final = b"\xcb"
-"""What every float starts with in msgpack; other things may hold that byte too."""
-_ZERO: Final = msgspec.msgpack.encode(0.0)
-_MINUS_ZERO: Final = msgspec.msgpack.encode(-0.0)
-
-
-def _pack(decoded: list[Any], kinds: set[type]) -> tuple[list[bytes], list[int]]:
-    """Return the content of each event in its one way of writing, and the places of those that have none (their bytes are empty)."""
-    payloads = [event.data for event in decoded]
-    unpackable: list[int] = []
-    try:
-        packed = list(map(_pack_one, payloads))
-    except OverflowError:  # an integer beyond 64 bits among free members
-        packed = list(map(_pack_or_nothing, payloads))
-        unpackable = [i for i, content in enumerate(packed) if not content]
-    if kinds & _SPELLED.keys() or _FLOAT in b"".join(packed):
-        packed = [
-            _repack(event, content) if content and (_FLOAT in content or type(event) in _SPELLED) else content
-            for event, content in zip(decoded, packed, strict=True)
-        ]
-    return packed, unpackable
-
-
-def _pack_or_nothing(data: Any) -> bytes:
-    try:
-        return _pack_one(data)
-    except OverflowError:
-        return b""
-
-
-def _repack(event: Any, content: bytes) -> bytes:
-    """Write a payload so that what is the same reads the same: 1.0 as 1 where both are possible, an instant as its microseconds."""
-    if respell := _SPELLED.get(type(event)):
-        return _pack_one(_whole_numbers(respell(msgspec.to_builtins(event.data))))
-    if type(event) is UsageEvent and _has_whole_float(event.data.properties):
-        content = _pack_one(msgspec.structs.replace(event.data, properties=_whole_numbers(event.data.properties)))
-    return content.replace(_MINUS_ZERO, _ZERO)
-
-
-def _has_whole_float(value: Any) -> bool:
-    if type(value) is float:
-        return value.is_integer()
-    if type(value) is dict:
-        return any(map(_has_whole_float, value.values()))
-    return type(value) is list and any(map(_has_whole_float, value))
-
-
-def _whole_numbers(value: Any) -> Any:
-    """Return a JSON value with integers in the place of the floats that equal one of at most 64 bits."""
-    if isinstance(value, float) and value.is_integer() and -(2.0**63) <= value < 2.0**64:
-        return int(value)
-    if isinstance(value, dict):
-        return {name: _whole_numbers(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_whole_numbers(inner) for inner in value]
-    return value
-
-
-_Respell: TypeAlias = Callable[[Any], Any]
-
-
-def _plain_decimal(amount: str | int) -> str:
-    whole, _, parts = str(amount).partition(".")
-    return f"{int(whole)}.{parts}".rstrip("0").rstrip(".") if parts else str(int(whole))
-
-
-_ONE_SPELLING: Final[dict[str | None, _Respell]] = {RFC3339_PATTERN: parse_us, DECIMAL_PATTERN: _plain_decimal}
-
-
-def _respell_of(declared: inspect.Type) -> _Respell | None:
-    """Return what gives the values of a type their one spelling; None where there is only one anyway."""
-    match declared:
-        case inspect.Metadata():
-            return _respell_of(declared.type)
-        case inspect.UnionType():
-            return next((respell for inner in declared.types if (respell := _respell_of(inner))), None)
-        case inspect.StrType():
-            return _ONE_SPELLING.get(declared.pattern)
-        case inspect.VarTupleType():
-            respell_item = _respell_of(declared.item_type)
-            return None if respell_item is None else lambda items: [respell_item(item) for item in items]
-        case inspect.StructType():
-            return _respell_members({member.encode_name: _respell_of(member.type) for member in declared.fields})
-    return None
-
-
-def _respell_members(members: dict[str, _Respell | None]) -> _Respell | None:
-    respelled = {name: respell for name, respell in members.items() if respell is not None}
-    if not respelled:
-        return None
-
-    def respell_known(value: dict[str, Any]) -> dict[str, Any]:
-        return value | {name: respell(value[name]) for name, respell in respelled.items() if name in value}
-
-    return respell_known
-
-
-def _payload_class(event_class: type[Envelope]) -> Any:
-    return next(member.type for member in msgspec.structs.fields(event_class) if member.name == "data")
-
-
-_EVENT_CLASSES: Final = [event_class for classes in TOPIC_EVENTS.values() for event_class in classes]
-_SPELLED: Final[dict[type, _Respell]] = {
-    event_class: respell
-    for event_class in _EVENT_CLASSES
-    if (respell := _respell_of(inspect.type_info(_payload_class(event_class)))) is not None
-}
-"""The events with members that can be spelled in several ways."""
-
-_TYPE_HASH: Final = {event_class: xxh3_64_intdigest(type_name(event_class).encode()) for event_class in _EVENT_CLASSES}
-_WHO_BITS: Final = np.uint64(0xFFFF_FFFF_FFFF_0000)
-_WHAT_BITS: Final = np.uint64(0xFFFF)
-
-
-@lru_cache(maxsize=4096)
-def _source_hash(source: str) -> int:
-    return xxh3_64_intdigest(source.encode())
-
-
-def _identities(
-    decoded: list[Any], kinds: set[type], times_us: NDArray[np.int64], packed: list[bytes]
-) -> NDArray[np.uint64]:
-    if not decoded:
-        return np.zeros(0, dtype=np.uint64)
-    # Hashes that all have in common stay arrays of one, to be broadcast.
-    names = [event.source for event in decoded]
-    sources = _column(_source_hash, names[:1] if names.count(names[0]) == len(names) else names)
-    types = _column(_TYPE_HASH.__getitem__, kinds if len(kinds) == 1 else map(type, decoded))
-    who = _mix(_hashes(map(str.encode, [event.id for event in decoded])) ^ _mix(sources))
-    what = _mix(_hashes(packed) ^ _mix(times_us.view(np.uint64) ^ types))
-    return (who & _WHO_BITS) | (what & _WHAT_BITS)
-
-
-def _hashes(texts: Iterable[bytes]) -> NDArray[np.uint64]:
-    return np.frombuffer(b"".join(map(xxh3_64_digest, texts)), dtype=">u8").astype(np.uint64)
-
-
-def _column(hash_of: Callable[[Any], int], values: Iterable[Any]) -> NDArray[np.uint64]:
-    return np.fromiter(map(hash_of, values), dtype=np.uint64)
-
-
-def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Spread every bit over all others, one to one (the finalizer of MurmurHash3)."""
-    values = (values ^ (values >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
-    values = (values ^ (values >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
-    return values ^ (values >> np.uint64(33))
-
-
 # One record by itself
 
 
 def _decode_one(topic: str, record: Record) -> Any:
-    """Return the event of a record that is odd in any way; raises `_Unusable` with the first thing that is wrong."""
+    """Return the event of a record that is odd in any way; raises `Unusable` with the first thing that is wrong."""
     mode = _mode(record.headers or ())
     text = _json_text(_value(record), DEPTH_MAX - 1 if mode == _BINARY else DEPTH_MAX)
     members = _header_members(record.headers, text) if mode == _BINARY else _json_members(text)
     if mode != _PLAIN and members.get("specversion") in (None, _NULL):
-        raise _missing("specversion")
+        raise missing("specversion")
     envelope = {name: _envelope_member(members, name) for name in ("specversion", "id", "source")}
     event_class: Any = _event_class(topic, _envelope_member(members, "type"))
     envelope |= {name: _envelope_member(members, name) for name in ("time", "subject", "dataschema")}
     if "data" not in members:
-        raise _missing("data")
+        raise missing("data")
     return event_class(**envelope, data=_read(_PAYLOAD_DECODERS[event_class], members["data"], "data"))
 
 
 def _value(record: Record) -> bytes:
     if not record.key:
-        raise _Unusable(Reason.KEY_MISSING, _KEY_MISSING)
+        raise Unusable(Reason.KEY_MISSING, _KEY_MISSING)
     if record.value is None:
-        raise _Unusable(Reason.NULL_VALUE, "value: expected an event, got null")
+        raise Unusable(Reason.NULL_VALUE, "value: expected an event, got null")
     if len(record.value) > VALUE_MAX:
-        raise _Unusable(Reason.TOO_LARGE, f"value: expected at most {VALUE_MAX} bytes, got {len(record.value)}")
+        raise Unusable(Reason.TOO_LARGE, f"value: expected at most {VALUE_MAX} bytes, got {len(record.value)}")
     return record.value
 
 
@@ -475,14 +286,14 @@ _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 def _json_text(value: bytes, depth_max: int) -> bytes:
     """Return a value as UTF-8 that is not nested too deep, with texts repaired; whether it is JSON is not yet known."""
     if value.startswith(b"\xef\xbb\xbf"):
-        raise _Unusable(Reason.NOT_JSON, "value: expected JSON, got a byte order mark")
+        raise Unusable(Reason.NOT_JSON, "value: expected JSON, got a byte order mark")
     if not _is_utf8(value):
-        raise _Unusable(Reason.NOT_JSON, "value: expected UTF-8")
+        raise Unusable(Reason.NOT_JSON, "value: expected UTF-8")
     depth = _depth(value)
     if depth > ABSURD_DEPTH:
-        raise _Unusable(Reason.NOT_JSON, f"value: nested deeper than {ABSURD_DEPTH}")
+        raise Unusable(Reason.NOT_JSON, f"value: nested deeper than {ABSURD_DEPTH}")
     if depth > depth_max:
-        raise _Unusable(Reason.BAD_VALUE, f"value: nested deeper than {DEPTH_MAX}")
+        raise Unusable(Reason.BAD_VALUE, f"value: nested deeper than {DEPTH_MAX}")
     return _repaired(value)
 
 
@@ -513,24 +324,9 @@ def _json_members(text: bytes) -> dict[str, msgspec.Raw]:
     try:
         return _read_object(text)
     except msgspec.ValidationError as error:
-        raise _explained(str(error), "value", None) from None
+        raise explained(str(error), "value", None) from None
     except _UNREADABLE:
-        raise _not_json(text) from None
-
-
-def _not_json(text: bytes) -> _Unusable:
-    """Return why a text is not JSON: because of NaN or an infinity, or for any other reason."""
-    try:
-        json.loads(text, parse_constant=_refuse_constant, parse_int=str, parse_float=str)
-    except _Unusable as unusable:
-        return unusable
-    except (ValueError, RecursionError):
-        pass
-    return _Unusable(Reason.NOT_JSON, "value: expected JSON")
-
-
-def _refuse_constant(_: str) -> NoReturn:
-    raise _Unusable(Reason.NOT_FINITE, "value: expected finite numbers, got NaN or Infinity")
+        raise not_json(text) from None
 
 
 # Envelope modes
@@ -580,11 +376,11 @@ def _header_members(headers: Sequence[tuple[str, bytes | None]], text: bytes) ->
             try:
                 members[member] = msgspec.Raw(msgspec.json.encode(value.decode()))
             except UnicodeDecodeError:
-                raise _Unusable(Reason.BAD_VALUE, f"{member}: expected UTF-8") from None
+                raise Unusable(Reason.BAD_VALUE, f"{member}: expected UTF-8") from None
     try:
         members["data"] = _read_raw(text)
     except _UNREADABLE:
-        raise _not_json(text) from None
+        raise not_json(text) from None
     return members
 
 
@@ -597,10 +393,10 @@ _ENVELOPE_TYPES: Final[dict[str, Any]] = {member.name: member.type for member in
 _ENVELOPE_DECODERS: Final = {name: msgspec.json.Decoder(declared) for name, declared in _ENVELOPE_TYPES.items()}
 _OPTIONAL: Final = frozenset({"specversion", "dataschema"})
 _PAYLOAD_DECODERS: Final[dict[type[Envelope], msgspec.json.Decoder[Any]]] = {
-    event_class: msgspec.json.Decoder(_payload_class(event_class)) for event_class in _EVENT_CLASSES
+    event_class: msgspec.json.Decoder(payload_class(event_class)) for event_class in EVENT_CLASSES
 }
 _FAST: Final[dict[str, msgspec.json.Decoder[Any]]] = {
-    topic: msgspec.json.Decoder(cast("Any", Union[classes])) for topic, classes in TOPIC_EVENTS.items()  # noqa: UP007
+    topic: msgspec.json.Decoder(reduce(or_, cast("Any", classes))) for topic, classes in TOPIC_EVENTS.items()
 }
 _TOPIC_AND_CLASS: Final = {type_name(one): (topic, one) for topic, classes in TOPIC_EVENTS.items() for one in classes}
 _VERSIONED: Final = re.compile(r"(.+)\.v(0|[1-9][0-9]*)", re.DOTALL)
@@ -611,11 +407,7 @@ def _envelope_member(members: dict[str, msgspec.Raw], name: str) -> Any:
         return _read(_ENVELOPE_DECODERS[name], members[name], name)
     if name in _OPTIONAL:
         return None
-    raise _missing(name)
-
-
-def _missing(name: str) -> _Unusable:
-    return _Unusable(Reason.MISSING_MEMBER, f"{name}: required, but missing")
+    raise missing(name)
 
 
 def _event_class(topic: str, kind: str) -> type[Envelope]:
@@ -624,11 +416,11 @@ def _event_class(topic: str, kind: str) -> type[Envelope]:
     base, major = (kind, "1") if versioned is None else versioned.groups()
     home, event_class = _TOPIC_AND_CLASS.get(base, (None, None))
     if event_class is None or major == "0":
-        raise _Unusable(Reason.UNKNOWN_TYPE, f"type: none of those of {topic}")
+        raise Unusable(Reason.UNKNOWN_TYPE, f"type: none of those of {topic}")
     if home != topic:
-        raise _Unusable(Reason.UNKNOWN_TYPE, f"type: {base} belongs on {home}")
+        raise Unusable(Reason.UNKNOWN_TYPE, f"type: {base} belongs on {home}")
     if major != "1":
-        raise _Unusable(Reason.SCHEMA_UNSUPPORTED, f"type: expected version 1 of {base}")
+        raise Unusable(Reason.SCHEMA_UNSUPPORTED, f"type: expected version 1 of {base}")
     return event_class
 
 
@@ -636,64 +428,6 @@ def _read(decoder: msgspec.json.Decoder[Any], raw: msgspec.Raw, name: str) -> An
     try:
         return decoder.decode(raw)
     except msgspec.ValidationError as error:
-        raise _explained(str(error), name, decoder.type) from None
+        raise explained(str(error), name, decoder.type) from None
     except _UNREADABLE:
-        raise _Unusable(Reason.NOT_JSON, f"{name}: expected JSON") from None
-
-
-_LOCATED: Final = re.compile(r"(.*) - at `\$([^`]*)`", re.DOTALL)
-_PATTERNS: Final = {
-    RFC3339_PATTERN: (Reason.BAD_TIME, "expected RFC 3339 with an offset"),
-    NEWER_SCHEMA: (Reason.SCHEMA_UNSUPPORTED, "expected major version 1"),
-    CURRENCY_PATTERN: (Reason.BAD_VALUE, "expected three upper-case letters (ISO 4217)"),
-    DECIMAL_PATTERN: (Reason.BAD_VALUE, "expected a decimal number that is not negative"),
-}
-
-
-def _explained(complaint: str, name: str, declared: Any) -> _Unusable:
-    """Turn a complaint of msgspec about a value called `name` into a reason and a message that holds nothing of the payload.
-
-    Only what is known to name types, members and limits is taken over.
-    """
-    located = _LOCATED.fullmatch(complaint)
-    what, path = (complaint, "") if located is None else located.groups()
-    where = f"{name}{path}"
-    if missing := re.fullmatch(r"Object missing required field `(\w+)`", what):
-        return _missing(f"{where}.{missing[1]}")
-    if types := re.fullmatch(r"Expected `([\w |]+)`(?:, got `(\w+)`)?", what):
-        return _Unusable(Reason.BAD_TYPE, f"{where}: expected {types[1]}" + (f", got {types[2]}" if types[2] else ""))
-    if limit := re.fullmatch(r"Expected `(\w+)` ((?:of length )?[<>]=? -?\d+(?:\.\d+)?)", what):
-        return _Unusable(Reason.BAD_VALUE, f"{where}: expected {limit[1]} {limit[2]}")
-    if what == "Number out of range":
-        return _Unusable(Reason.NOT_FINITE, f"{where}: expected a finite number")
-    if what.startswith("Expected `str` matching regex"):
-        reason, expected = next((told for pattern, told in _PATTERNS.items() if repr(pattern)[1:-1] in what), _UNEXPLAINED)
-        return _Unusable(reason, f"{where}: {expected}")
-    if what.startswith("Invalid enum value"):
-        return _Unusable(Reason.BAD_VALUE, f"{where}: expected one of {', '.join(_choices(declared, path))}")
-    return _Unusable(Reason.BAD_VALUE, f"{where}: {_UNEXPLAINED[1]}")
-
-
-_UNEXPLAINED: Final = (Reason.BAD_VALUE, "expected a value within range")
-
-
-def _choices(declared: Any, path: str) -> list[str]:
-    """Return the values that the member at a path of a type may have."""
-    found = [inspect.type_info(declared)]
-    for member in (part for part in re.split(r"\.|\[[^\]]*\]", path) if part):
-        structs = [struct for one in found for struct in _flattened(one) if isinstance(struct, inspect.StructType)]
-        found = [field.type for struct in structs for field in struct.fields if field.encode_name == member]
-    literals = [one for declared_type in found for one in _flattened(declared_type) if isinstance(one, inspect.LiteralType)]
-    return [str(value) for literal in literals for value in literal.values]
-
-
-def _flattened(declared: inspect.Type) -> list[inspect.Type]:
-    """Return a type without what wraps it: annotations, unions, arrays."""
-    match declared:
-        case inspect.Metadata():
-            return _flattened(declared.type)
-        case inspect.UnionType():
-            return [one for inner in declared.types for one in _flattened(inner)]
-        case inspect.VarTupleType():
-            return _flattened(declared.item_type)
-    return [declared]
+        raise Unusable(Reason.NOT_JSON, f"{name}: expected JSON") from None

@@ -13,6 +13,7 @@ Members are named as on the wire; `from` is the attribute `from_`. What the cont
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from msgspec import Meta, Struct, field
+from msgspec.structs import fields
 
 from models.times import RFC3339_PATTERN
 
@@ -997,7 +998,14 @@ TOPIC_EVENTS: Final[dict[str, tuple[type[Envelope], ...]]] = {
 }
 """The events of each topic, by its name without a prefix."""
 
+EVENT_CLASSES: Final[list[type[Envelope]]] = [event_class for classes in TOPIC_EVENTS.values() for event_class in classes]
+
 
 def type_name(event_class: type[Envelope]) -> str:
     """Return the `type` that a class of events has on the wire, e.g. `usage.event`."""
     return str(event_class.__struct_config__.tag)
+
+
+def payload_class(event_class: type[Envelope]) -> Any:
+    """Return the class of the `data` of a class of events."""
+    return next(member.type for member in fields(event_class) if member.name == "data")

@@ -79,6 +79,7 @@ _MONTH_DAYS[:13] = 0
 _PAIRS_MAX: Final = np.array([99, 99, 12, 31, 23, 59, 59, 99, 99, 99, 23, 59], dtype=np.uint8)[:, None]
 """The greatest values of two digits each: century, year of it, month, day, hour, minute, second, three pairs of a fraction, offset."""
 
+_TEN = np.uint8(10)
 _MINUS = np.uint8(ord("-"))
 _PLUS = np.uint8(ord("+"))
 
@@ -106,10 +107,10 @@ class _Shape:
         np.subtract(grid[self.digits], ord("0"), out=digits[: len(self.digits)])
         if not self.is_utc:
             np.subtract(grid[self.digits_of_offset], ord("0"), out=digits[20:])
-        ok = (digits <= 9).all(axis=0) & (grid[self.marks] == self.marks_expected).all(axis=0)
+        ok = (digits < _TEN).all(axis=0) & (grid[self.marks] == self.marks_expected).all(axis=0)
         if self.digits_unread:
-            ok &= (grid[self.digits_unread] - np.uint8(ord("0")) <= 9).all(axis=0)
-        pairs = digits[::2] * np.uint8(10) + digits[1::2]
+            ok &= (grid[self.digits_unread] - np.uint8(ord("0")) < _TEN).all(axis=0)
+        pairs = digits[::2] * _TEN + digits[1::2]
         ok &= (pairs <= _PAIRS_MAX[: len(pairs)]).all(axis=0)
         century, year, month, day, hour, minute, second = pairs[:7].astype(np.int64)
         place = np.where(ok, (century * 100 + year) * 12 + month, 0)
