@@ -36,6 +36,7 @@ _PRODUCER: Final[Mapping[str, str | int | bool]] = {
     "partitioner": "murmur2_random",
     "enable.idempotence": True,
     "queue.buffering.max.messages": 500_000,
+    "log_level": 3,  # a coordinator that is still loading is tried again, and no news
 }
 
 

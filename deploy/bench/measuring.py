@@ -33,7 +33,7 @@ STOP_SECONDS: Final = 30.0
 """How long a process may take to end when it is asked to; then it is killed."""
 
 _REQUEST_SECONDS: Final = 10.0
-_TAIL_LINES: Final = 15
+_TAIL_CHARACTERS: Final = 300
 
 
 class BenchError(ServiceExit):
@@ -146,9 +146,10 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 def tail(log: Path) -> str:
-    """Return the last lines of a log, for a message."""
+    """Return the end of the last line of a log, for a message of one line; the log itself is kept."""
     with contextlib.suppress(OSError), log.open(encoding="utf-8", errors="replace") as lines:
-        return "".join(deque(lines, _TAIL_LINES)).strip()
+        last = "".join(deque(lines, 1)).strip()
+        return f"... {last[-_TAIL_CHARACTERS:]}" if len(last) > _TAIL_CHARACTERS else last
     return ""
 
 

@@ -70,15 +70,15 @@ class Target:
 
 
 TARGETS: Final = (
-    Target("events_per_second", "events a second, one worker, 20,000 accounts", "at least", 50_000, "events/s"),
-    Target("worker_cpu_seconds_per_million", "worker, 20,000 accounts", "at most", 15, "CPU s/M events"),
-    Target("wide_worker_cpu_seconds_per_million", "worker, 200,000 accounts", "at most", 35, "CPU s/M events"),
+    Target("events_per_second", "one worker, 20k accounts", "at least", 50_000, "events/s"),
+    Target("worker_cpu_seconds_per_million", "worker, 20k accounts", "at most", 15, "CPU s/M"),
+    Target("wide_worker_cpu_seconds_per_million", "worker, 200k accounts", "at most", 35, "CPU s/M"),
     Target("alert_latency_ms.p50", "event to alert, p50", "at most", 100, "ms"),
     Target("alert_latency_ms.p99", "event to alert, p99", "at most", 300, "ms"),
-    Target("transaction_seconds_max", "longest transaction, 20,000 accounts", "at most", 3, "s"),
-    Target("wide_transaction_seconds_max", "longest transaction, 200,000 accounts", "at most", 3, "s"),
-    Target("bytes_per_account", "resident memory of an account", "at most", 2048, "bytes"),
-    Target("restore_seconds_200k", "200,000 accounts rebuilt and ready", "at most", 15, "s"),
+    Target("transaction_seconds_max", "longest transaction, 20k", "at most", 3, "s"),
+    Target("wide_transaction_seconds_max", "longest transaction, 200k", "at most", 3, "s"),
+    Target("bytes_per_account", "memory of an account", "at most", 2048, "bytes"),
+    Target("restore_seconds_200k", "200k accounts rebuilt", "at most", 15, "s"),
 )
 """Held against the median of the runs."""
 
@@ -95,7 +95,7 @@ def targets(measured: Mapping[str, Spread | None]) -> tuple[Target, ...]:
     ]
     if not streams:
         return TARGETS
-    than_streams = Target("worker_cpu_seconds_per_million", "worker, beside Kafka Streams", "at most", min(streams), "CPU s/M events")
+    than_streams = Target("worker_cpu_seconds_per_million", "worker, next to Streams", "at most", min(streams), "CPU s/M")
     return (*TARGETS, than_streams)
 
 
@@ -176,9 +176,7 @@ def write(path: Path, written: Mapping[str, Any]) -> None:
 def target_table(runs: Sequence[Found]) -> Table:
     """Return what must be reached beside what was."""
     measured = spreads(runs)
-    table = Table(title="What the worker must reach", title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for heading in ("", "target", "median", "min - max", "unit", ""):
-        table.add_column(heading, justify="left" if heading in {"", "unit"} else "right")
+    table = _table("What the worker must reach", "", "target", "median", "min - max", "unit", "")
     for target in targets(measured):
         spread = measured.get(target.figure)
         limit = f"{'<=' if target.way == 'at most' else '>='} {_number(target.limit)}"
@@ -200,14 +198,19 @@ def target_table(runs: Sequence[Found]) -> Table:
 
 def figure_table(runs: Sequence[Found]) -> Table:
     """Return every figure."""
-    table = Table(title="Everything measured", title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for heading in ("", "median", "min - max"):
-        table.add_column(heading, justify="right" if heading else "left")
+    table = _table("Everything measured", "", "median", "min - max")
     for name, spread in spreads(runs).items():
         if spread is None:
             table.add_row(name, "-", "not known", style="dim")
         else:
             table.add_row(name, _number(spread.median), f"{_number(spread.least)} - {_number(spread.greatest)}")
+    return table
+
+
+def _table(title: str, *headings: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in {"", "unit"} else "right", no_wrap=True)
     return table
 
 

@@ -17,9 +17,10 @@ RESULT: Final = "RESULT "
 
 
 def say(line: str) -> None:
-    """Say a line at once."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    """Say a line at once, on the standard output that the process was started with: Faust puts a log in its place."""
+    if sys.__stdout__ is not None:
+        sys.__stdout__.write(f"{line}\n")
+        sys.__stdout__.flush()
 
 
 def say_result(**counted: int) -> None:
