@@ -30,6 +30,9 @@ ZIPF_EXPONENT: Final = 0.9
 ZIPF_SHIFT: Final = 50
 """An account's share is `1 / (rank + shift) ** exponent`: unequal, yet none has more than about 1 % of the events."""
 
+TROUBLED: Final = 0.03
+"""The share of the accounts that do not pay and have nothing but urgent tickets: they are what alerts open for."""
+
 SPAN_SECONDS: Final = 3600
 """The events lie in the hour before now: a backlog such as an outage leaves."""
 
@@ -84,6 +87,7 @@ class Load:
         """What happens, as columns; drawn once."""
         rng = np.random.default_rng(self.seed)
         return Plan(
+            is_troubled=rng.random(self.accounts) < TROUBLED,
             account=self._accounts(rng),
             topic=rng.choice(len(TOPICS), self.events, p=SHARES),
             variant=rng.random(self.events),
@@ -115,8 +119,9 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A load as columns, each `(events,)`: what a message is made from."""
+    """A load as columns: what a message is made from, each `(events,)`; `is_troubled` is of each account, `(accounts,)`."""
 
+    is_troubled: NDArray[np.bool_]
     account: NDArray[np.int64]
     topic: NDArray[np.int64]
     variant: NDArray[np.float64]
@@ -148,7 +153,9 @@ class Writer:
         self._ids = [f"acct-{number:06d}" for number in range(load.accounts)]
         self._open_tickets: dict[int, list[str]] = defaultdict(list)
         self._open_invoices: dict[int, list[str]] = defaultdict(list)
+        self._troubled = frozenset(np.flatnonzero(load.plan.is_troubled).tolist())
         self._due_at = _text((load.end_us // 1_000_000) + 30 * 86_400)
+        self._was_due_at = _text((load.end_us // 1_000_000) - 45 * 86_400)
         self._objects = 0
 
     def messages(self) -> Iterator[Message]:
@@ -190,12 +197,13 @@ class Writer:
 
     def _ticket(self, account: int, variant: float, _uses: int, user: int, feature: int, priority: int) -> tuple[str, str, str]:
         opened = self._open_tickets[account]
-        if variant < _CREATE or not opened:
+        is_troubled = account in self._troubled
+        if variant < _CREATE or not opened or is_troubled:
             ticket = f"T-{self._next()}"
             opened.append(ticket)
             data = (
                 f'"ticket_id":"{ticket}","user_id":"u-{account:06d}-{user:02d}","channel":"{_CHANNELS[feature % 4]}",'
-                f'"priority":"{_PRIORITIES[priority]}","kind":"{_KINDS[user % 4]}"'
+                f'"priority":"{"urgent" if is_troubled else _PRIORITIES[priority]}","kind":"{_KINDS[user % 4]}"'
             )
             return "zendesk", "ticket.created", data
         if variant < _REPLY:
@@ -206,6 +214,8 @@ class Writer:
 
     def _payment(self, account: int, variant: float, uses: int, _user: int, _feature: int, _priority: int) -> tuple[str, str, str]:
         money = f'{{"amount_minor":{uses * 4900},"currency":"USD"}}'
+        if account in self._troubled:
+            return self._unpaid(variant, money)
         if variant < _CHARGED:
             return "stripe", "charge.succeeded", f'"charge_id":"ch_{self._next()}","amount":{money}'
         if variant < _CHARGE_FAILED:
@@ -219,6 +229,12 @@ class Writer:
             f'"interval":"month"}}],"currency":"USD","version":{self._next()}'
         )
         return "stripe", "subscription.upserted", data
+
+    def _unpaid(self, variant: float, money: str) -> tuple[str, str, str]:
+        if variant < _CHARGED:
+            data = f'"charge_id":"ch_{self._next()}","amount":{money},"failure_code":"card_declined"'
+            return "stripe", "charge.failed", data
+        return "stripe", "invoice.overdue", f'"invoice_id":"in_{self._next()}","total":{money},"due_at":"{self._was_due_at}"'
 
     def _invoice(self, account: int, variant: float, money: str) -> tuple[str, str, str]:
         opened = self._open_invoices[account]
