@@ -276,7 +276,8 @@ class Board:
             count += 1
             opened_at = self.accounts[account_id].was_alerted_at(moment) if account_id in self.accounts else None
             if opened_at is not None:
-                leads.append((datetime.fromisoformat(moment) - datetime.fromisoformat(opened_at)).days)
+                opened = datetime.fromisoformat(_second(opened_at))
+                leads.append((datetime.fromisoformat(moment) - opened).days)
         return count, leads
 
 
