@@ -15,6 +15,7 @@ import math
 import re
 import sys
 import threading
+import traceback
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -61,6 +62,7 @@ _SECRET_KEY = re.compile(r"(?i)passw|passphrase|secret|token|authorization|api_?
 @dataclass(slots=True)
 class _Window:
     began: float
+    seconds: float
     admitted: int = 0
     suppressed: int = 0
 
@@ -77,14 +79,22 @@ class RateLimit:
     """At most so many lines in a second per logger and template, and per logger; what is left out is counted.
 
     With the broker down aiokafka writes hundreds of errors a second. Some of its templates hold values, hence the other
-    limit.
+    limit. While a flood goes on, its window doubles, up to `window_max_seconds`: a long outage is not a long log.
     """
 
-    def __init__(self, per_template: int = 2, per_logger: int = 20, window_seconds: float = 1.0, keys_max: int = 512) -> None:
+    def __init__(
+        self,
+        per_template: int = 2,
+        per_logger: int = 20,
+        window_seconds: float = 1.0,
+        window_max_seconds: float = 32.0,
+        keys_max: int = 512,
+    ) -> None:
         """`keys_max`: (logger, template) pairs that are remembered; the oldest goes first."""
         self._per_template = per_template
         self._per_logger = per_logger
         self._window_seconds = window_seconds
+        self._window_max_seconds = window_max_seconds
         self._keys_max = keys_max
         self._windows: OrderedDict[tuple[str, str], _Window] = OrderedDict()
 
@@ -100,9 +110,10 @@ class RateLimit:
         return Verdict(admitted=True, suppressed=carried)
 
     def over(self, now: float) -> Iterator[tuple[str, str, int]]:
-        """Each (logger, template, how many) left out in a window now over that no line has told of; and forget it."""
+        """Each (logger, template, how many) of a flood that has ended, which no line has told of; and forget it."""
         for key, window in list(self._windows.items()):
-            if now - window.began < self._window_seconds:
+            # One second more: in a flood that goes on, the next line tells.
+            if now - window.began < window.seconds + self._window_seconds:
                 continue
             del self._windows[key]
             if window.suppressed:
@@ -110,15 +121,16 @@ class RateLimit:
 
     def _current(self, key: tuple[str, str], now: float) -> tuple[_Window, int]:
         """The window that `now` is in, and what its predecessor left out."""
-        window = self._windows.get(key)
-        carried = 0
-        if window is None or now - window.began >= self._window_seconds:
-            carried = window.suppressed if window else 0
-            window = self._windows[key] = _Window(now)
-            self._windows.move_to_end(key)
-            if len(self._windows) > self._keys_max:
-                self._windows.popitem(last=False)
-        return window, carried
+        before = self._windows.get(key)
+        if before is not None and now - before.began < before.seconds:
+            return before, 0
+        is_flood = before is not None and before.suppressed > 0
+        seconds = min(2 * before.seconds, self._window_max_seconds) if before and is_flood else self._window_seconds
+        window = self._windows[key] = _Window(now, seconds)
+        self._windows.move_to_end(key)
+        if len(self._windows) > self._keys_max:
+            self._windows.popitem(last=False)
+        return window, before.suppressed if before else 0
 
 
 class Redactor:
@@ -241,9 +253,31 @@ def logging_config(level: str = "INFO", secrets: Iterable[str] = (), stream: Tex
 def worker_options() -> dict[str, Any]:
     """Keyword arguments for `faust.Worker` that leave logging, stdout and stderr as `configure_logging` made them.
 
-    Set `worker.spinner = None` too: it draws on stdout.
+    Call `tame` with the worker, too.
     """
     return {"override_logging": False, "redirect_stdouts": False, "quiet": True}
+
+
+def tame(worker: Any) -> None:
+    """Take from a `faust.Worker` what writes past the logs; call it before the worker starts.
+
+    Its spinner draws on stdout; on SIGUSR1 it prints the local variables of every thread, secrets and payloads among them; on
+    SIGUSR2 it stops in a debugger. SIGUSR1 now logs where each thread is, with no variables, and SIGUSR2 does nothing.
+    """
+    worker.spinner = None
+    worker._on_sigusr1 = _log_stacks
+    worker._on_sigusr2 = _ignore
+
+
+def _log_stacks() -> None:
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    log = get_logger(__name__)
+    for ident, frame in sys._current_frames().items():
+        log.warning("where a thread is", thread=names.get(ident, "unknown"), stack="".join(traceback.format_stack(frame)))
+
+
+def _ignore() -> None:
+    """Nothing."""
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -257,9 +257,14 @@ def test_a_worker_whose_port_is_taken_ends_with_2(tmp_path: Path) -> None:
     assert "already in use" in last["message"]
 
 
-def test_state_without_a_broker_is_one_line_and_3() -> None:
-    """A broker that cannot be reached is a known error of a tool."""
-    ended = in_a_process("state", "acct_1", "--json", "--bootstrap", "127.0.0.1:1")
-    assert (ended.code, ended.out) == (3, "")
-    assert ended.err.startswith("error: the broker at 127.0.0.1:1 cannot be reached")
+def test_a_tool_with_a_wrong_configuration_is_one_line_and_2(run: Callable[..., Ended]) -> None:
+    """A tool checks its settings before it asks the broker."""
+    ended = run("state", "acct_1", "--json", "--app-id", "a/b")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("error: app_id (CHURNWATCH_APP_ID): 'a/b' cannot be used")
     assert len(ended.err.splitlines()) == 1
+
+
+def test_a_tool_without_a_broker_ends_with_3(tmp_path: Path, run: Callable[..., Ended]) -> None:
+    """No broker is what code 3 stands for."""
+    assert run("kafka", "status", "--data-dir", str(tmp_path)).code == Exit.BROKER

@@ -223,13 +223,27 @@ def test_templates_and_loggers_have_limits_of_their_own() -> None:
 
 
 def test_what_was_left_out_is_told_when_the_flood_is_over() -> None:
-    """Lines left out are reported once, when their second is over, though none like them follows."""
+    """Lines left out are reported once, a second after their window, though none like them follows."""
     limit = RateLimit()
     for _ in range(5):
         limit.judge("aiokafka.conn", "a", 0.0)
-    assert list(limit.over(0.5)) == []
-    assert list(limit.over(1.0)) == [("aiokafka.conn", "a", 3)]
-    assert list(limit.over(2.0)) == []
+    assert list(limit.over(1.9)) == []
+    assert list(limit.over(2.0)) == [("aiokafka.conn", "a", 3)]
+    assert list(limit.over(3.0)) == []
+
+
+def test_a_long_flood_is_told_of_ever_more_seldom() -> None:
+    """In ten minutes of a hundred errors a second no more than some dozens are written, and every one is counted."""
+    limit = RateLimit()
+    written = suppressed = 0
+    for tick in range(60_000):
+        verdict = limit.judge("aiokafka.conn", "a", tick / 100)
+        written += verdict.admitted
+        suppressed += verdict.suppressed
+    suppressed += sum(count for _, _, count in limit.over(10_000.0))
+    assert written < 60
+    assert written + suppressed == 60_000
+    assert limit.judge("aiokafka.conn", "a", 20_000.0).admitted
 
 
 def test_the_limit_remembers_only_so_many_templates() -> None:
@@ -255,27 +269,30 @@ def test_a_flood_of_a_library_is_thinned_and_ours_is_not(stream: io.StringIO) ->
 
 
 FAUST = """
-import asyncio, logging, faust
-from stream_app.logs import configure_logging, logging_config, worker_options
+import asyncio, logging, os, signal, faust
+from stream_app.logs import configure_logging, logging_config, tame, worker_options
 configure_logging("INFO")
 app = faust.App("logs", broker="kafka://127.0.0.1:1", web_enabled=False, logging_config=logging_config("INFO"))
 async def main():
     for options in ({}, worker_options()):
         worker = faust.Worker(app, loop=asyncio.get_running_loop(), **options)
-        worker.spinner = None
+        tame(worker)
         await worker.default_on_first_start()
         worker.log.info("ready %s", options)
         logging.getLogger("aiokafka").error("no broker")
         if options:
-            worker._on_sigint = lambda: None
             worker.carp("not for stderr")
+            canary = "canary-" + "local"
+            os.kill(os.getpid(), signal.SIGUSR1)
+            os.kill(os.getpid(), signal.SIGUSR2)
+            await asyncio.sleep(0.1)
             print("result")
 asyncio.run(main())
 """
 
 
 def test_faust_leaves_logging_as_it_is() -> None:
-    """Faust's worker logs JSON lines, set up by itself or left alone, and with our options it leaves stdout alone."""
+    """Faust's worker logs JSON lines, set up by itself or left alone; signals show where threads are, and no variables."""
     ran = subprocess.run([sys.executable, "-c", FAUST], capture_output=True, text=True, check=False, timeout=60)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.endswith("result\n") or '"message": "result"' in ran.stderr
@@ -283,3 +300,5 @@ def test_faust_leaves_logging_as_it_is() -> None:
         assert json.loads(line).keys() >= {"time", "level", "logger", "message"}
     assert ran.stderr.count("no broker") == 2
     assert ran.stderr.count("ready ") == 2
+    assert '"thread": "MainThread", "stack": "' in ran.stderr
+    assert "canary-local" not in ran.stderr
