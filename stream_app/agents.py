@@ -1,6 +1,5 @@
 """The Faust agents: one for each input topic, each a few lines around the pure pipeline; and the timers beside them."""
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,18 +21,12 @@ def _agent(app: "ChurnwatchApp") -> Any:
     async def fold(batches: "AsyncIterable[PartitionBatch]") -> None:
         """Fold the batches of one input topic, one at a time."""
         async for batch in batches:
-            number = batch.tp.partition
-            await app.checkpoints.make_room(number)
-            # One agent folds in each turn of the loop, so that what waits for the broker's answers waits for one batch, not for all.
-            async with app.turn:
-                with app.folding():
-                    try:
-                        app.fold(batch)
-                    except Exception as error:  # noqa: BLE001 - crash-only: Faust would acknowledge the batch and go on
-                        app.fail(error)
-                app.consumer.room.set()
-                app.checkpoints.kick(number)
-                await asyncio.sleep(0)
+            try:
+                app.receive(batch)
+                await app.advance(batch.tp.partition)
+            except Exception as error:  # noqa: BLE001 - crash-only: Faust would acknowledge the batch and go on
+                app.fail(error)
+            app.consumer.room.set()
 
     return fold
 

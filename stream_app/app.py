@@ -13,11 +13,13 @@ from typing import Any, NoReturn
 import faust
 import numpy as np
 from aiokafka.errors import KafkaError, ProducerFenced
+from faust.types import TP
 from prometheus_client import CollectorRegistry
 
 from models import row
 from models.health import BAND_NAMES, Scale
 from models.input_topics import INPUT_TOPICS
+from models.row import NEVER
 from stream_app import agents
 from stream_app.admin import ClusterUnreachableError, TopicAdminError, inspect_topics, require_topics
 from stream_app.checkpoints import Checkpoints
@@ -25,9 +27,10 @@ from stream_app.clock import Clock, WallClock
 from stream_app.exits import BrokerError, ConfigError, ConfigProblem, Exit, Gap, ServiceExit, StateMustBeRebuilt
 from stream_app.health import LOOP, HealthServer, HealthState, Limits
 from stream_app.kafka_connection import client_kwargs, faust_credentials, secret_values
+from stream_app.lineup import Lineup
 from stream_app.logs import configure_logging, logging_config, worker_options
 from stream_app.metrics import Metrics
-from stream_app.pipeline import Definition, Partition, UnknownCursorVersionError
+from stream_app.pipeline import Definition, Partition, Tally, UnknownCursorVersionError
 from stream_app.producers import Producers
 from stream_app.recovery import BatchTableManager
 from stream_app.release import RELEASE
@@ -90,6 +93,7 @@ class ChurnwatchApp(faust.App):
     metrics: Metrics
     health_state: HealthState
     partitions: dict[int, Partition]
+    lineups: dict[int, Lineup]
     producers: Producers
     checkpoints: Checkpoints
     batches: Batches
@@ -114,41 +118,72 @@ class ChurnwatchApp(faust.App):
         logging.shutdown()
         os._exit(int(known.exit_code))
 
-    def fold(self, batch: PartitionBatch) -> None:
-        """Fold one batch into its partition's memory; nothing is awaited in between."""
+    def receive(self, batch: PartitionBatch) -> None:
+        """Decode a batch and put it into its partition's line; one that was fetched before a rebalance or a seek is dropped.
+
+        Raises Gap when records are missing between what is there and the batch.
+        """
         consumer = self.consumer
         if batch.generation != self.consumer_generation_id or not consumer.flow_active or batch.epoch < consumer.epoch_wanted:
             self.metrics.stale_generation_dropped()
             return
         number, topic = batch.tp.partition, batch.tp.topic
-        partition = self.partitions[number]
-        records, start = batch.records, batch.start
+        partition, lineup = self.partitions[number], self.lineups[number]
         position = partition.positions.get(topic)
-        if position is not None and start != position.offset:
-            if start > position.offset:
-                raise Gap(f"the batch of {topic} partition {number} starts at {start}, the cursor is at {position.offset}")
-            records = [record for record in records if record.offset >= position.offset]
-            if not records:
-                return
-        consumer.folded[batch.tp] = batch.following
-        started, wall_us = self.clock.monotonic(), self.clock.now_us()
-        tally = partition.step(topic, records, batch.following, consumer.behind(number), wall_us)
-        kind = self.definition.kinds[topic]
-        self.metrics.batch(kind, tally.outcomes, tally.reasons, self.clock.monotonic() - started)
-        self.metrics.progress(kind, number, records[-1].timestamp * 1000, wall_us)
+        expected = lineup.following(topic)
+        if expected is None and position is not None:
+            expected = position.offset
+        records = batch.records
+        if expected is not None and batch.start != expected:
+            if batch.start > expected:
+                raise Gap(f"the batch of {topic} partition {number} starts at {batch.start}, the state at {expected}")
+            records = [record for record in records if record.offset >= expected]
+        if records:
+            lineup.add(topic, partition.runs(topic, records, batch.following))
 
-    @contextlib.contextmanager
-    def folding(self) -> Iterator[None]:
-        """While a batch is folded and its checkpoint started, a revoke waits."""
-        consumer = self.consumer
-        consumer.folding += 1
-        consumer.idle.clear()
-        try:
-            yield
-        finally:
-            consumer.folding -= 1
-            if not consumer.folding:
-                consumer.idle.set()
+    async def advance(self, number: int) -> None:
+        """Fold what waits in a partition's line, run by run, for as long as it is its turn."""
+        while self.is_serving and self.consumer.flow_active:
+            partition = self.partitions.get(number)
+            if partition is None:
+                return
+            if partition.dirty >= self.settings.dirty_rows_max:
+                await self.checkpoints.write(number)
+                continue
+            # One run in each turn of the loop, so that what waits for the broker's answers waits for one run, not for all.
+            async with self.turn:
+                if self.partitions.get(number) is not partition or not self.consumer.flow_active:
+                    return
+                if not self._fold_next(partition):
+                    return
+                await asyncio.sleep(0)
+
+    def _fold_next(self, partition: Partition) -> bool:
+        """Fold the next run of a partition, if there is one whose turn it is; nothing is awaited in between."""
+        consumer, number = self.consumer, partition.number
+
+        def newest_us(topic: str) -> int:
+            position = partition.positions.get(topic)
+            return NEVER if position is None else position.newest_us
+
+        run = self.lineups[number].take(consumer.behind(number), newest_us, self.clock.monotonic())
+        if run is None:
+            return False
+        consumer.folded[TP(run.topic, number)] = run.following
+        started, wall_us = self.clock.monotonic(), self.clock.now_us()
+        tally = Tally()
+        partition.step_run(run, consumer.behind(number), wall_us, tally)
+        kind = self.definition.kinds[run.topic]
+        self.metrics.batch(kind, tally.outcomes, tally.reasons, self.clock.monotonic() - started)
+        self.metrics.progress(kind, number, run.records[-1].timestamp * 1000, wall_us)
+        consumer.room.set()
+        self.checkpoints.kick(number)
+        return True
+
+    def has_room(self, tp: TP) -> bool:
+        """Whether more of an input partition may be fetched."""
+        lineup = self.lineups.get(tp.partition)
+        return lineup is not None and lineup.has_room(tp.topic) and self.batches.has_room(tp.topic)
 
     async def tick(self) -> None:
         """Look at the accounts of every partition that are due, and write what came of it."""
@@ -156,10 +191,12 @@ class ChurnwatchApp(faust.App):
             return  # before the inputs are sought nobody knows which of them are behind
         wall_us = self.clock.now_us()
         for number, partition in list(self.partitions.items()):
+            await self.advance(number)  # a line may have waited for its turn long enough
             while self.consumer.flow_active and self.partitions.get(number) is partition:
                 if not partition.tick(partition.now(self.consumer.behind(number), wall_us)):
                     break
-                await self.checkpoints.make_room(number)
+                if partition.dirty >= self.settings.dirty_rows_max:
+                    await self.checkpoints.write(number)
                 await asyncio.sleep(0)
             self.checkpoints.kick(number)
 
@@ -229,7 +266,7 @@ def create_app(settings: Settings, clock: Clock, metrics: Metrics, health_state:
     app.transport = BatchTransport(app.conf.broker_consumer, app, loop=app.loop)
     app.settings, app.clock, app.metrics, app.health_state = settings, clock, metrics, health_state
     app.definition, app.names = definition_of(settings), Names.of(settings)
-    app.partitions = {}
+    app.partitions, app.lineups = {}, {}
     app.turn = asyncio.Lock()
     app.producers = Producers(settings.app_id, client_kwargs(settings))
     app.checkpoints = Checkpoints(app)

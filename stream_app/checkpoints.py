@@ -37,13 +37,6 @@ class Checkpoints:
         if number not in self._tasks and self._is_due(number):
             self._tasks[number] = asyncio.ensure_future(self._run(number))
 
-    async def make_room(self, number: int) -> None:
-        """Wait until a partition has few enough changed accounts to go on folding."""
-        partition = self._app.partitions.get(number)
-        while partition is not None and partition.dirty >= self._app.settings.dirty_rows_max:
-            await self.write(number)
-            partition = self._app.partitions.get(number)
-
     def _is_due(self, number: int) -> bool:
         partition = self._app.partitions.get(number)
         if partition is None or not partition.is_moved:

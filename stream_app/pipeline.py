@@ -5,20 +5,21 @@
 transaction: a process that fails throws it away and starts from the cursor.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
 import msgspec
 import numpy as np
-from models.dead_letters import dead_letter
 from numpy.typing import NDArray
 
 from alerts.policy import Severity, needs_decision
 from alerts.rules import AlertRules
 from models import fold, row
 from models.columns import Columns
+from models.dead_letters import dead_letter
 from models.decoding import Decoded, Reason, Rejected, decode_batch
 from models.fixed import Ints
 from models.health import Assessment, Band, Scale, assess
@@ -160,6 +161,35 @@ class Tally:
     reasons: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Records of one topic that are folded at a stretch, decoded; `following` is where the cursor stands after them."""
+
+    topic: str
+    records: Sequence[Any]
+    decoded: Decoded
+    following: int
+
+    @property
+    def begins_us(self) -> int:
+        """The time of its first event; NEVER when none of its records can be used."""
+        return int(self.decoded.times_us[0]) if self.decoded.events else NEVER
+
+
+def _between(decoded: Decoded, start: int, stop: int) -> Decoded:
+    """What was decoded of the records from `start` to `stop`, places counted from `start`."""
+    first, last = bisect_left(decoded.index, start), bisect_left(decoded.index, stop)
+    if last - first == len(decoded.events) and start == 0:
+        return decoded
+    return Decoded(
+        decoded.events[first:last],
+        [place - start for place in decoded.index[first:last]],
+        decoded.times_us[first:last],
+        decoded.identity[first:last],
+        [replace(each, index=each.index - start) for each in decoded.rejected if start <= each.index < stop],
+    )
+
+
 class Partition:
     """The accounts of one partition and how far its input topics are folded into them."""
 
@@ -229,43 +259,49 @@ class Partition:
         `following` is the offset to read next: the cursor moves there. `behind` are the topics that still have records to read after
         these; `wall_us` is the wall clock.
         """
-        kind = self.definition.kinds[topic]
-        self._alerting.received_us = records[-1].timestamp * 1000
-        decoded = decode_batch(kind, records)
-        position = self.positions.setdefault(topic, Position(records[0].offset))
         tally = Tally()
-        for rejected in decoded.rejected:
-            self._reject(topic, position, records[rejected.index], rejected, tally)
-        for first, last in self._runs(decoded):
-            touched = self._fold(topic, kind, records, decoded, first, last, tally)
-            position.newest_us = max(position.newest_us, int(decoded.times_us[first:last].max()))
-            if len(touched):
-                self._assess_touched(touched, self.now(behind, wall_us))
-            if self.definition.is_log_clock:
-                self.tick(self.now(behind, wall_us))
-        position.offset = following
-        self._is_moved = True
+        for run in self.runs(topic, records, following):
+            self.step_run(run, behind, wall_us, tally)
         return tally
 
-    def _runs(self, decoded: Decoded) -> Iterator[tuple[int, int]]:
-        """Where to cut a batch: not at all, or, on the log clock, wherever a new day begins, so that no day goes unseen."""
-        count = len(decoded.events)
-        if not count:
-            return
-        cuts = [0, count]
-        if self.definition.is_log_clock:
-            reached = np.maximum.accumulate(decoded.times_us // DAY_US)
-            cuts[1:1] = (np.flatnonzero(reached[1:] > reached[:-1]) + 1).tolist()
-        yield from pairwise(cuts)
+    def runs(self, topic: str, records: Sequence[Any], following: int) -> list[Run]:
+        """Decode records and cut them into what is folded at a stretch: one run, or, on the log clock, one for each day.
 
-    def _fold(self, topic: str, kind: str, records: Sequence[Any], decoded: Decoded, first: int, last: int, tally: Tally) -> Ints:
-        """Fold a run of events; the slots of the accounts that changed, each once."""
-        columns, position = self.columns, self.positions[topic]
-        batch = decoded.events[first:last]
-        places = decoded.index[first:last]
-        times = decoded.times_us[first:last]
+        A replay of the past is then seen day by day, as it was lived, and no day goes unseen.
+        """
+        decoded = decode_batch(self.definition.kinds[topic], records)
+        cuts = [0, len(records)]
+        if self.definition.is_log_clock and len(decoded.events) > 1:
+            reached = np.maximum.accumulate(decoded.times_us // DAY_US)
+            cuts[1:1] = [decoded.index[i + 1] for i in np.flatnonzero(reached[1:] > reached[:-1]).tolist()]
+        return [
+            Run(topic, records[start:stop], _between(decoded, start, stop), following if stop == len(records) else records[stop].offset)
+            for start, stop in pairwise(cuts)
+        ]
+
+    def step_run(self, run: Run, behind: frozenset[str] | set[str], wall_us: int, tally: Tally) -> None:
+        """Fold one run and assess the accounts that it touched; what it did is added to the tally."""
+        topic, records, decoded = run.topic, run.records, run.decoded
+        self._alerting.received_us = records[-1].timestamp * 1000
+        position = self.positions.setdefault(topic, Position(records[0].offset))
+        for rejected in decoded.rejected:
+            self._reject(topic, position, records[rejected.index], rejected, tally)
+        if decoded.events:
+            touched = self._fold(run, position, tally)
+            position.newest_us = max(position.newest_us, int(decoded.times_us.max()))
+            if len(touched):
+                self._assess_touched(touched, self.now(behind, wall_us))
+        position.offset = run.following
+        self._is_moved = True
+        if self.definition.is_log_clock:
+            self.tick(self.now(behind, wall_us))
+
+    def _fold(self, run: Run, position: Position, tally: Tally) -> Ints:
+        """Fold the events of a run; the slots of the accounts that changed, each once."""
+        columns, topic, records = self.columns, run.topic, run.records
+        batch, places, times = run.decoded.events, run.decoded.index, run.decoded.times_us
         slots = columns.slots_of([records[i].key for i in places])
-        outcome, parts = fold.fold(columns, kind, batch, slots, times, decoded.identity[first:last])
+        outcome, parts = fold.fold(columns, self.definition.kinds[topic], batch, slots, times, run.decoded.identity)
         for name, slot in parts:
             self._changed_parts.add((name, slot))
             self._profiles.pop(slot, None)

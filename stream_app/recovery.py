@@ -14,6 +14,7 @@ from faust.types import TP
 from mode import Service
 
 from stream_app.exits import RestartNeeded
+from stream_app.lineup import Lineup
 from stream_app.pipeline import CURSOR_KEY, Partition
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class BatchRecovery(Recovery):
         app.metrics.assigned(actives)
         app.is_serving = False
         app.partitions.clear()
+        app.lineups.clear()
         app.consumer.folded.clear()
         app.consumer.delivered.clear()
         app.consumer.ends.clear()
@@ -138,10 +140,15 @@ class BatchRecovery(Recovery):
         consumer.resume_flow()
         if consumer.assignment():
             await self._wait(self._seek(cursor), timeout=app.conf.broker_request_timeout)
-        if app.consumer_generation_id != generation_id:
-            return
+        if app.consumer_generation_id == generation_id:
+            await self._serve()
+
+    async def _serve(self) -> None:
+        """Read the inputs from where they were sought to."""
+        app, consumer = self.app, self.app.consumer
         if consumer.batch_thread.epoch < consumer.epoch_wanted:  # Faust goes on after a timeout as if nothing had happened
             app.fail(RestartNeeded("the inputs could not be sought to their cursors in time"))
+        app.is_serving = True
         consumer.resume_partitions({tp for tp in consumer.assignment() if not self._is_changelog_tp(tp)})
         self.completed.set()
         await app._fetcher.maybe_start()
@@ -149,7 +156,6 @@ class BatchRecovery(Recovery):
         if not app.assignor.assigned_standbys():
             self.tables.on_standbys_ready()
         app.on_rebalance_end()
-        app.is_serving = True
         app.health_state.recovered()
         app.metrics.recovering(None)
         self.log.info("Worker ready: partitions %s", sorted(app.partitions))
@@ -175,6 +181,7 @@ class BatchRecovery(Recovery):
                 None, partition.restore, stored_items(database, store.offset_key), database.get(CURSOR_KEY)
             )
             app.partitions[tp.partition] = partition
+            app.lineups[tp.partition] = Lineup(app.definition.is_log_clock)
             for topic, position in partition.positions.items():
                 cursor[TP(topic, tp.partition)] = position.offset
         return cursor

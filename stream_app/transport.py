@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 FETCH_TIMEOUT_SECONDS = 0.2
 """How long a fetch waits for records: a seek waits for it to end."""
 
-EMPTY_TIMEOUT_SECONDS = 20.0
-"""How long a revoke waits for the batch that is being folded."""
-
 
 @dataclass(eq=False, slots=True)
 class PartitionBatch:
@@ -185,9 +182,6 @@ class BatchConsumer(driver.Consumer):
         self.folded: dict[TP, int] = {}
         self.ends: dict[TP, int] = {}
         self.epoch_wanted = 0
-        self.folding = 0
-        self.idle = asyncio.Event()
-        self.idle.set()
         self.room = asyncio.Event()
         self.resumed = asyncio.Event()
 
@@ -234,7 +228,7 @@ class BatchConsumer(driver.Consumer):
     async def _drain_messages(self, fetcher: Any) -> None:
         try:
             while not (self._stopped.is_set() or fetcher._stopped.is_set()):
-                await self._drain_once(fetcher)
+                await self._drain_once()
         except asyncio.CancelledError:
             if self.app.should_stop or fetcher._stopped.is_set():
                 return
@@ -243,14 +237,15 @@ class BatchConsumer(driver.Consumer):
             if not self.app.should_stop:
                 self.app.fail(error)
 
-    async def _drain_once(self, fetcher: Any) -> None:
+    async def _drain_once(self) -> None:
         if not self.flow_active:
             await self.wait(self.can_resume_flow)
             return
         self.resumed.clear()
-        active = set(self._get_active_partitions())
+        self.room.clear()
+        active = {tp for tp in self._get_active_partitions() if self._is_changelog_tp(tp) or self.app.has_room(tp)}
         if not active:
-            await self.wait_first(self.resumed.wait(), self.suspend_flow.wait())
+            await self.wait_first(self.resumed.wait(), self.room.wait(), self.suspend_flow.wait())
             return
         generation = self.app.consumer_generation_id
         try:
@@ -268,8 +263,8 @@ class BatchConsumer(driver.Consumer):
             if self._is_changelog_tp(tp):
                 recovery.apply(tp, records)
                 await asyncio.sleep(0)
-            elif not await self._deliver(fetcher, generation, tp, records, fetched):
-                return
+            else:
+                self._deliver(generation, tp, records, fetched)
 
     def _note_ends(self, fetched: Fetched) -> None:
         if fetched.epoch < self.epoch_wanted:
@@ -282,8 +277,8 @@ class BatchConsumer(driver.Consumer):
                 if tp not in fetched.records and self.folded[tp] >= self.delivered[tp]:
                     self.folded[tp] = max(self.folded[tp], at)
 
-    async def _deliver(self, fetcher: Any, generation: int, tp: TP, records: list[Any], fetched: Fetched) -> bool:
-        """Put the records on their topic's channel in batches; False when a rebalance came between."""
+    def _deliver(self, generation: int, tp: TP, records: list[Any], fetched: Fetched) -> None:
+        """Put the records on their topic's channel in batches; there is always room, or they would not have been fetched."""
         queue = self.app.batches.queue(tp.topic)
         size = self.app.settings.batch_records_max
         start = fetched.starts[tp]
@@ -291,16 +286,10 @@ class BatchConsumer(driver.Consumer):
             some = records[first : first + size]
             is_last = first + size >= len(records)
             following = fetched.positions[tp] if is_last else some[-1].offset + 1
-            # Never `await queue.put()`: clearing the queue, as a rebalance does, cancels who waits in it and ends the fetcher.
-            while queue.full():
-                self.room.clear()
-                await self.wait_first(self.room.wait(), self.suspend_flow.wait())
-                if generation != self.app.consumer_generation_id or not self.flow_active or fetcher._stopped.is_set():
-                    return False
             self.delivered[tp] = following
+            # Never `await queue.put()`: clearing the queue, as a rebalance does, cancels who waits in it and ends the fetcher.
             queue.put_nowait(PartitionBatch(tp, generation, fetched.epoch, start, following, some))
             start = following
-        return True
 
     # -- the mirror of the cursor
 
@@ -311,11 +300,7 @@ class BatchConsumer(driver.Consumer):
         return self.durable.get(tp)
 
     async def wait_empty(self) -> None:
-        """Wait for the batch that is being folded, then write everything: what precedes a revoke and a shutdown."""
-        try:
-            await asyncio.wait_for(self.idle.wait(), EMPTY_TIMEOUT_SECONDS)
-        except TimeoutError:
-            self.log.warning("A batch is being folded for more than %s s: it is given up", EMPTY_TIMEOUT_SECONDS)
+        """Write everything that is folded: what precedes a revoke and a shutdown. A fold awaits nothing, so none is half done."""
         await self.app.checkpoints.write_all()
         await self.commit_and_end_transactions()
 
@@ -334,12 +319,17 @@ class BatchTransport(driver.Transport):
 
 
 class Batches:
-    """A Faust channel for each input topic, on which its batches come; small, because what waits there are whole batches."""
+    """A Faust channel for each input topic, on which its batches come; little is left to wait there, because it is whole batches."""
 
     SIZE = 8
+    """Batches that may wait on a channel before no more of its topic are fetched."""
 
     def __init__(self, app: "ChurnwatchApp", topics: Iterable[str]) -> None:
-        self.channels = {topic: app.channel(maxsize=self.SIZE) for topic in topics}
+        self.channels = {topic: app.channel() for topic in topics}
+
+    def has_room(self, topic: str) -> bool:
+        """Whether more of a topic may be fetched."""
+        return self.queue(topic).qsize() < self.SIZE
 
     def queue(self, topic: str) -> asyncio.Queue[Any]:
         """The queue that the one agent of a topic reads."""
