@@ -200,7 +200,7 @@ TOPIC_OF: dict[str, str] = {type_name(event_class): topic for topic, classes in 
 
 def envelope(kind: str, data: dict[str, Any], event_id: str = "evt_1") -> dict[str, Any]:
     """Write an event with the required members around its data, as plain JSON would have them."""
-    return {"id": event_id, "source": "/app", "type": kind, "time": "2026-11-21T20:15:03.120Z", "subject": ACCOUNT, "data": data}
+    return {"id": event_id, "source": "/app", "type": kind, "time": "2026-11-21T19:15:03.120Z", "subject": ACCOUNT, "data": data}
 
 
 EXAMPLES: list[dict[str, Any]] = [envelope(kind, data) for examples in (FULL, LEAST) for kind, data in examples.items()]
