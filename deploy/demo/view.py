@@ -22,8 +22,14 @@ if TYPE_CHECKING:
 Ending = Literal["cancelled", "completed"]
 """How a subscription ended: by its account, or with its term."""
 
-BANDS: Final = ("critical", "at_risk", "watch", "healthy", "insufficient_data")
-"""Worst first."""
+BANDS: Final = {
+    "critical": "critical",
+    "at_risk": "at risk",
+    "watch": "watch",
+    "healthy": "healthy",
+    "insufficient_data": "unknown",
+}
+"""In words, worst first."""
 STYLES: Final = {
     "critical": "bold red",
     "at_risk": "red",
@@ -302,7 +308,7 @@ def render(board: Board, height: int, hint: str = "") -> RenderableType:
 def header(board: Board) -> Table:
     """Return the lines above the table: how far it is and how fast, how the portfolio stands, what became of alerts."""
     table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold", no_wrap=True)
+    table.add_column(style="bold", no_wrap=True, width=9)
     table.add_column(no_wrap=True, overflow="ellipsis")
     table.add_row("log", Text(board.log_time[:10] or "not begun", style="bold"))
     table.add_row("events", _events(board))
@@ -343,8 +349,8 @@ def _events(board: Board) -> Text:
 def _portfolio(board: Board) -> Text:
     bands = board.bands()
     text = Text(f"{bands.total():,}:")
-    for band in BANDS:
-        text.append(f"  {bands[band]:,} {band.replace('_', ' ')}", style=STYLES[band])
+    for band, words in BANDS.items():
+        text.append(f"  {bands[band]:,} {words}", style=STYLES[band])
     return text
 
 
@@ -366,7 +372,8 @@ def _endings(board: Board) -> Iterator[tuple[str, Text]]:
 def _row(standing: Standing, log_time: str) -> Iterator[Text]:
     yield Text(_points(standing), style=STYLES.get(standing.band, ""))
     change = standing.change(log_time[:10])
-    yield Text("" if change is None else f"{change:+.0f}", style="red" if change is not None and change < 0 else "")
+    points = "" if change is None else f"{change:+.0f}"
+    yield Text("" if points in {"+0", "-0"} else points, style="red" if points.startswith("-") else "green")
     yield Text(standing.why)
     severity = standing.alert.severity if standing.alert is not None else ""
     yield Text(standing.alerted_at[:10], style=STYLES.get(severity, ""))

@@ -69,7 +69,7 @@ _Directory = Annotated[
     Path,
     typer.Argument(metavar="DIR", show_default="the sample that ships", file_okay=False, help="Where the files are."),
 ]
-_Speed = Annotated[
+PaceOption = Annotated[
     Pace,
     typer.Option(
         "--speed",
@@ -110,7 +110,7 @@ _Prefix = Annotated[
 def oulad(
     *,
     directory: _Directory = SAMPLE_DIR,
-    speed: _Speed = "max",  # type: ignore[assignment]  # the text that the parser is given
+    speed: PaceOption = "max",  # type: ignore[assignment]  # the text that the parser is given
     since: _From = None,
     until: _Until = None,
     limit_days: _LimitDays = None,
@@ -131,7 +131,7 @@ def oulad(
 def ravenstack(
     *,
     directory: _Directory = SAMPLE_DIR,
-    speed: _Speed = "max",  # type: ignore[assignment]  # the text that the parser is given
+    speed: PaceOption = "max",  # type: ignore[assignment]  # the text that the parser is given
     since: _From = None,
     until: _Until = None,
     limit_days: _LimitDays = None,

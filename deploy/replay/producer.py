@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -120,7 +121,12 @@ class Sender:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the connection."""
-        self._producer.close(timeout=ACK_TIMEOUT_SECONDS if error is None else 0)
+        if error is None:
+            self._producer.close(timeout=ACK_TIMEOUT_SECONDS)
+            return
+        # What is on its way says why; that the rest was not sent either would only hide it.
+        with contextlib.suppress(KafkaError):
+            self._producer.close(timeout=0)
 
     def send(self, event: Event) -> None:
         """Hand one event over; raises `BrokerError` when an earlier one could not be delivered."""

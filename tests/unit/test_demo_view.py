@@ -187,10 +187,10 @@ def test_the_picture_names_what_a_csm_asks_for() -> None:
     board.alerted(decode_alert(ALERT))
     board.counted(WorkerCounts({"applied": 900, "dead_letter": 2}, lag=98), 1.0)
     assert _shown(render(board, 24), 90) == [
-        "log       2024-12-30",
-        "events    1,000 of 185,754 sent, 900 applied, 2 dead letters, 0/s, lag 98",
-        "accounts  1:  0 critical  1 at risk  0 watch  0 healthy  0 insufficient data",
-        "alerts    1 open, 0 of them critical; 1 opened so far",
+        "log        2024-12-30",
+        "events     1,000 of 185,754 sent, 900 applied, 2 dead letters, 0/s, lag 98",
+        "accounts   1:  0 critical  1 at risk  0 watch  0 healthy  0 unknown",
+        "alerts     1 open, 0 of them critical; 1 opened so far",
         "",
         "account   health  7 days  why                                                   alert of",
         "A-310452      47     -33  active on 0 of the last 28 days; usage pace -16.0     2024-12-30",
@@ -207,6 +207,6 @@ def test_a_line_says_the_same_where_there_is_no_terminal() -> None:
     board.counted(WorkerCounts({"applied": 3}), 1.0)
     assert line(board) == (
         "2024-12-30: 3 of 10 sent, 3 applied, 0/s, lag 0; 1:  0 critical  0 at risk  0 watch  0 healthy  "
-        "1 insufficient data; 1 open, 0 of them critical; 1 opened so far; "
+        "1 unknown; 1 open, 0 of them critical; 1 opened so far; "
         "worst A-310452 ? (active on 0 of the last 28 days; usage pace -16.0)"
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import json
+import re
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
@@ -266,3 +268,11 @@ def test_a_directory_without_the_data_is_refused(tmp_path: Path) -> None:
 def test_events_are_plain_json(events: list[Event]) -> None:
     """What is sent is JSON as it stands: no value needs an encoder of its own."""
     assert json.loads(json.dumps(events[:1000])) == events[:1000]
+
+
+def test_the_attribution_lists_the_files_that_ship() -> None:
+    """Each data file is there with the sum that ATTRIBUTION.md gives, and none besides."""
+    page = (SAMPLE_DIR / "ATTRIBUTION.md").read_text(encoding="utf-8")
+    listed = {name: digest for digest, name in re.findall(r"^([0-9a-f]{64})  (\S+)$", page, flags=re.MULTILINE)}
+    shipped = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in SAMPLE_DIR.glob("*.gz")}
+    assert listed == shipped
