@@ -111,6 +111,12 @@ class Cluster:
                 total += high - low
         return total
 
+    def committed(self, group: str, topics: Iterable[str]) -> int:
+        """Return how many records of some topics, which nothing was ever deleted from, a group has committed."""
+        with _reading(self.bootstrap, group) as reader:
+            found = reader.committed(self.places(topics), timeout=_ANSWER_SECONDS)
+        return sum(max(place.offset, 0) for place in found)
+
     def places(self, topics: Iterable[str]) -> list[TopicPartition]:
         """Return every partition of some topics."""
         return [TopicPartition(topic, number) for topic in topics for number in range(PARTITIONS)]
@@ -122,8 +128,8 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def _reading(bootstrap: str) -> Iterator[Consumer]:
-    reader = Consumer({"bootstrap.servers": bootstrap, "group.id": "bench-look", "enable.auto.commit": False})
+def _reading(bootstrap: str, group: str = "bench-look") -> Iterator[Consumer]:
+    reader = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False})
     try:
         yield reader
     finally:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from deploy.bench import latency
+from deploy.bench.cluster import Cluster, input_names
 from deploy.bench.load import Load
 from deploy.bench.measuring import CLOCK, BenchError, Page, Worker
 from stream_app.waiting import wait_until
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from deploy.bench.cluster import Cluster
     from deploy.bench.measuring import Cost
     from deploy.bench.results import Found
     from stream_app.topics import Installation
@@ -29,12 +29,11 @@ CHECKPOINTS: Final = "churnwatch_checkpoint_seconds"
 ACCOUNTS: Final = "churnwatch_accounts"
 
 READY_SECONDS: Final = 120.0
+SETTLE_SECONDS: Final = 60.0
+"""How long it may take after the last event until everything is committed."""
 WORK_SECONDS: Final = 600.0
 """How long a worker may take for a load: at 50,000 events a second one of a million takes 20 s."""
 
-_SETTLED_SECONDS: Final = 1.5
-"""A worker that has committed nothing for so long has nothing left to commit: under load it does once a second."""
-_SETTLE_LIMIT_SECONDS: Final = 20.0
 _REST_SECONDS: Final = 2.0
 """How long a worker may rest before its memory is read."""
 _SELDOM_SECONDS, _OFTEN_SECONDS = 0.5, 0.1
@@ -122,6 +121,7 @@ class Follower:
 
     worker: Worker
     events: int
+    count_committed: Callable[[], int]
     tell: Callable[[str], None]
     pause: threading.Event = field(default_factory=threading.Event)
 
@@ -138,25 +138,26 @@ class Follower:
             last = Sample.of(self.worker)
             first = last if first.handled == 0 else first
             self.tell(f"the worker has folded {last.handled:,} of {self.events:,} events")
-        return first, self._settled(last)
+        return first, self._committed(last)
 
-    def _settled(self, last: Sample) -> Sample:
-        """Return the worker when it had just committed for the last time."""
-        deadline = last.cost.at + _SETTLE_LIMIT_SECONDS
-        while True:
+    def _committed(self, last: Sample) -> Sample:
+        """Return the worker when it had just committed for the last time: its group's offsets mirror the committed cursors."""
+        deadline = last.cost.at + SETTLE_SECONDS
+        while self.count_committed() < self.events:
+            if time.monotonic() > deadline:
+                message = (
+                    f"{SETTLE_SECONDS:.0f} s after the last event the worker had committed {self.count_committed():,} of {self.events:,}"
+                )
+                raise BenchError(message, "see its log")
             self.pause.wait(_OFTEN_SECONDS)
             now = Sample.of(self.worker)
-            if now.checkpoints != last.checkpoints:
-                last = now
-            if now.cost.at - last.cost.at > _SETTLED_SECONDS:
-                return last
-            if now.cost.at > deadline:
-                message = f"the worker still commits {_SETTLE_LIMIT_SECONDS:.0f} s after the last event"
-                raise BenchError(message)
+            last = now if now.checkpoints != last.checkpoints else last
+        return last
 
-    def rest(self) -> None:
-        """Let a worker rest before its memory is read."""
-        self.pause.wait(_REST_SECONDS)
+
+def rest() -> None:
+    """Let a worker rest before its memory is read."""
+    threading.Event().wait(_REST_SECONDS)
 
 
 def idle_memory(place: Place) -> float:
@@ -166,7 +167,7 @@ def idle_memory(place: Place) -> float:
         environment = place.environment(installation, "throughput.yaml")
         with Worker.running(environment, place.logs / "idle.log", place.cluster.broker_pid) as worker:
             worker.wait_until_ready(READY_SECONDS)
-            Follower(worker, 0, place.tell).rest()
+            rest()
             return worker.meter.resident_mb()
 
 
@@ -178,10 +179,13 @@ def fold_load(place: Place, installation: Installation, load: Load, idle_mb: flo
     environment = place.environment(installation, "throughput.yaml")
     with Worker.running(environment, place.logs / log, place.cluster.broker_pid) as worker:
         worker.wait_until_ready(READY_SECONDS)
-        follower = Follower(worker, load.events, place.tell)
-        first, last = follower.follow()
+
+        def count_committed() -> int:
+            return place.cluster.committed(installation.app_id, input_names(installation.prefix))
+
+        first, last = Follower(worker, load.events, count_committed, place.tell).follow()
         _require_applied(last.page, load)
-        follower.rest()
+        rest()
         resident_mb, peak_mb = worker.meter.resident_mb(), worker.meter.peak_mb()
         code = worker.stop()
     if code != 0:
