@@ -1,4 +1,4 @@
-"""The Faust agents: one for each input topic, each a few lines around the pure pipeline; and the timers beside them."""
+"""The Faust agents: one for each input topic, each a few lines around the pure pipeline; and the tick beside them."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +10,10 @@ if TYPE_CHECKING:
 
 
 def register(app: "ChurnwatchApp") -> None:
-    """Attach an agent for each input topic, the tick and the heartbeat to an app."""
+    """Attach an agent for each input topic, and the tick, to an app."""
     for topic, kind in app.definition.kinds.items():
         app.agent(app.batches.channels[topic], name=f"stream_app.agents.{kind.replace('-', '_')}")(_agent(app))
     app.timer(app.settings.tick_interval, name="tick")(_tick(app))
-    app.timer(min(1.0, app.settings.tick_interval), name="heartbeat")(_heartbeat(app))
 
 
 def _agent(app: "ChurnwatchApp") -> Any:
@@ -40,11 +39,3 @@ def _tick(app: "ChurnwatchApp") -> Any:
             app.fail(error)
 
     return tick
-
-
-def _heartbeat(app: "ChurnwatchApp") -> Any:
-    async def heartbeat() -> None:
-        """Say that the loop still turns, and how far each partition is behind."""
-        app.observe()
-
-    return heartbeat

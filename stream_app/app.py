@@ -22,13 +22,15 @@ from models.input_topics import INPUT_TOPICS
 from models.row import NEVER
 from stream_app import agents
 from stream_app.admin import ClusterUnreachableError, TopicAdminError, inspect_topics, require_topics
+from stream_app.breaker import Breaker, Limits
 from stream_app.checkpoints import Checkpoints
 from stream_app.clock import Clock, WallClock
 from stream_app.exits import BrokerError, ConfigError, ConfigProblem, Exit, Gap, ServiceExit, StateMustBeRebuilt
-from stream_app.health import LOOP, HealthServer, HealthState, Limits
+from stream_app.health import LOOP, HealthServer, HealthState
+from stream_app.health import Limits as HealthLimits
 from stream_app.kafka_connection import client_kwargs, faust_credentials, secret_values
 from stream_app.lineup import Lineup
-from stream_app.logs import configure_logging, logging_config, worker_options
+from stream_app.logs import configure_logging, logging_config, tame, worker_options
 from stream_app.metrics import Metrics
 from stream_app.pipeline import Definition, Partition, Tally, UnknownCursorVersionError
 from stream_app.producers import Producers
@@ -42,6 +44,9 @@ log = logging.getLogger(__name__)
 
 BROKER_WAIT_SECONDS = 60.0
 """How long a starting worker waits for a broker that cannot be reached."""
+
+PROBE_SECONDS = 3.0
+"""How often the broker is asked whether it is there, and how long it may take to say so."""
 
 TABLE = "accounts"
 RAW = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
@@ -94,26 +99,32 @@ class ChurnwatchApp(faust.App):
     health_state: HealthState
     partitions: dict[int, Partition]
     lineups: dict[int, Lineup]
+    breakers: dict[int, Breaker]
+    stopped: dict[int, str]
     producers: Producers
     checkpoints: Checkpoints
     batches: Batches
     table: Any
     turn: asyncio.Lock
+    breaker_limits: Limits
     is_serving: bool = False
 
     async def on_first_start(self) -> None:
         """Subscribe to the input topics; their records come through the batch channels, not through Faust's conductor."""
         await super().on_first_start()
+        self.add_future(self._watch())  # not a Faust timer: those begin only when the first recovery is complete
         self.topics.add(self.topic(*self.definition.kinds, **RAW).clone(is_iterator=True))
 
     async def on_stop(self) -> None:
         """Write everything, leave the group, and only then let go of the producers."""
+        self.health_state.stopping()
         await super().on_stop()
         await self.producers.stop()
 
     def fail(self, error: BaseException) -> NoReturn:
         """End the process at once with the exit code of what happened: crash-only, memory is worth nothing now."""
         known = exit_of(error)
+        self.health_state.crashed(type(error).__name__)
         log.critical("%s", known.message, exc_info=error if known.exit_code is Exit.OTHER else None, extra={"mend": known.mend})
         logging.shutdown()
         os._exit(int(known.exit_code))
@@ -166,8 +177,14 @@ class ChurnwatchApp(faust.App):
             position = partition.positions.get(topic)
             return NEVER if position is None else position.newest_us
 
+        if number in self.stopped:
+            return False
         run = self.lineups[number].take(consumer.behind(number), newest_us, self.clock.monotonic())
         if run is None:
+            return False
+        flood = self.breakers[number].opened_by(run)
+        if flood is not None:
+            self._stop_partition(number, flood)
             return False
         consumer.folded[TP(run.topic, number)] = run.following
         started, wall_us = self.clock.monotonic(), self.clock.now_us()
@@ -180,6 +197,13 @@ class ChurnwatchApp(faust.App):
         self.checkpoints.kick(number)
         return True
 
+    def _stop_partition(self, number: int, flood: str) -> None:
+        """Stop folding a partition: its cursor stays before the flood, until somebody looked and the worker is started again."""
+        self.stopped[number] = flood
+        log.critical("Partition %s is stopped: %s", number, flood, extra={"mend": "mend the sender, or raise dead_letter_breaker; restart"})
+        self.health_state.breaker(is_open=True)
+        self.metrics.breaker(is_open=True)
+
     def has_room(self, tp: TP) -> bool:
         """Whether more of an input partition may be fetched."""
         lineup = self.lineups.get(tp.partition)
@@ -191,6 +215,8 @@ class ChurnwatchApp(faust.App):
             return  # before the inputs are sought nobody knows which of them are behind
         wall_us = self.clock.now_us()
         for number, partition in list(self.partitions.items()):
+            if number in self.stopped:
+                continue
             await self.advance(number)  # a line may have waited for its turn long enough
             while self.consumer.flow_active and self.partitions.get(number) is partition:
                 if not partition.tick(partition.now(self.consumer.behind(number), wall_us)):
@@ -200,10 +226,37 @@ class ChurnwatchApp(faust.App):
                 await asyncio.sleep(0)
             self.checkpoints.kick(number)
 
+    def own(self, partition: Partition) -> None:
+        """Take a partition whose state is recovered."""
+        self.partitions[partition.number] = partition
+        self.lineups[partition.number] = Lineup(self.definition.is_log_clock)
+        self.breakers[partition.number] = Breaker(self.breaker_limits)
+
+    def disown(self) -> None:
+        """Forget every partition: what is in memory may be ahead of what was committed."""
+        self.is_serving = False
+        for held in (self.partitions, self.lineups, self.breakers, self.stopped):
+            held.clear()
+        self.health_state.breaker(is_open=False)
+        self.metrics.breaker(is_open=False)
+
+    async def _watch(self) -> None:
+        """Tell the probes every second that the loop turns and how far it is, and now and then whether the broker answers."""
+        probed_at = self.clock.monotonic()
+        while not self.should_stop:
+            self.observe()
+            if self.clock.monotonic() - probed_at >= PROBE_SECONDS and self._consumer is not None:
+                is_reachable = await self.consumer.batch_thread.probe(PROBE_SECONDS)
+                probed_at = self.clock.monotonic()
+                self.health_state.broker(is_reachable=is_reachable, now=probed_at)
+            await self.sleep(1.0)
+
     def observe(self) -> None:
         """Say how far each partition is, for the probes and the metrics."""
         now = self.clock.monotonic()
         self.health_state.beat(LOOP, now)
+        if not self.is_serving:
+            return
         bands = np.zeros(len(BAND_NAMES), np.int64)
         for number, partition in self.partitions.items():
             bands += partition.bands()
@@ -249,7 +302,7 @@ def create_app(settings: Settings, clock: Clock, metrics: Metrics, health_state:
         broker_session_timeout=settings.session_timeout,
         broker_heartbeat_interval=min(2.0, settings.session_timeout / 4),
         broker_rebalance_timeout=20.0,
-        broker_request_timeout=40.0,
+        broker_request_timeout=max(40.0, settings.session_timeout + 10.0),
         broker_commit_interval=1.0,
         broker_max_poll_interval=300.0,
         consumer_auto_offset_reset="earliest",
@@ -266,7 +319,8 @@ def create_app(settings: Settings, clock: Clock, metrics: Metrics, health_state:
     app.transport = BatchTransport(app.conf.broker_consumer, app, loop=app.loop)
     app.settings, app.clock, app.metrics, app.health_state = settings, clock, metrics, health_state
     app.definition, app.names = definition_of(settings), Names.of(settings)
-    app.partitions, app.lineups = {}, {}
+    app.partitions, app.lineups, app.breakers, app.stopped = {}, {}, {}, {}
+    app.breaker_limits = Limits(**settings.dead_letter_breaker.model_dump())
     app.turn = asyncio.Lock()
     app.producers = Producers(settings.app_id, client_kwargs(settings))
     app.checkpoints = Checkpoints(app)
@@ -303,7 +357,7 @@ def _unusable(wrong: str, mend: str) -> ConfigError:
 @contextlib.contextmanager
 def _serving(settings: Settings, metrics: Metrics, health_state: HealthState, clock: Clock) -> Iterator[None]:
     """Answer probes and metrics from a thread."""
-    limits = Limits.of_stall(settings.liveness_stall)
+    limits = HealthLimits.of_stall(settings.liveness_stall)
     server = HealthServer(settings.metrics_host, settings.metrics_port, metrics.registry, health_state, limits, clock)
     server.start()
     try:
@@ -354,7 +408,7 @@ def run_worker(settings: Settings) -> int:
         partitions = wait_for_topics(settings, clock)
         app = create_app(settings, clock, metrics, health_state, partitions)
         worker = faust.Worker(app, **worker_options())
-        worker.spinner = None
+        tame(worker)
         try:
             worker.execute_from_commandline()
         except SystemExit as ended:

@@ -78,6 +78,7 @@ class Checkpoints:
     async def _write(self, partition: Partition, producer: "AIOKafkaProducer") -> None:
         started = self._app.clock.monotonic()
         checkpoint = partition.take()
+        self._app.breakers[partition.number].checkpointed()
         failpoint("after_fold")
         await producer.begin_transaction()
         stored, last = await self._send(partition.number, checkpoint, producer)

@@ -14,7 +14,6 @@ from faust.types import TP
 from mode import Service
 
 from stream_app.exits import RestartNeeded
-from stream_app.lineup import Lineup
 from stream_app.pipeline import CURSOR_KEY, Partition
 
 if TYPE_CHECKING:
@@ -38,9 +37,7 @@ class BatchRecovery(Recovery):
         actives = {tp.partition for tp in app.assignor.assigned_actives() if tp.topic in self.tables._changelogs}
         app.metrics.rebalanced()
         app.metrics.assigned(actives)
-        app.is_serving = False
-        app.partitions.clear()
-        app.lineups.clear()
+        app.disown()
         app.consumer.folded.clear()
         app.consumer.delivered.clear()
         app.consumer.ends.clear()
@@ -180,8 +177,7 @@ class BatchRecovery(Recovery):
             await app.loop.run_in_executor(
                 None, partition.restore, stored_items(database, store.offset_key), database.get(CURSOR_KEY)
             )
-            app.partitions[tp.partition] = partition
-            app.lineups[tp.partition] = Lineup(app.definition.is_log_clock)
+            app.own(partition)
             for topic, position in partition.positions.items():
                 cursor[TP(topic, tp.partition)] = position.offset
         return cursor

@@ -84,6 +84,7 @@ def _consumer(settings: Settings) -> Iterator[Any]:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             max_partition_fetch_bytes=4 << 20,
+            bootstrap_timeout_ms=10_000,
         )
     except KafkaError as error:
         raise BrokerError(f"the broker at {settings.kafka_bootstrap} cannot be reached: {error}") from error

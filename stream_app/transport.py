@@ -142,6 +142,16 @@ class BatchThread(driver.AIOKafkaConsumerThread):
         async with self._lock():
             return await super()._seek_wait(consumer, partitions)
 
+    async def probe(self, timeout_seconds: float) -> bool:
+        """Whether the broker answers in time."""
+        return bool(await self.call_thread(self._probe, timeout_seconds))
+
+    async def _probe(self, timeout_seconds: float) -> bool:
+        try:
+            return bool(await asyncio.wait_for(self._ensure_consumer()._client.force_metadata_update(), timeout_seconds))
+        except (KafkaError, TimeoutError, driver.ConsumerNotStarted):
+            return False
+
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """Mirror the cursors for lag monitors; the state does not depend on it, so a failure is only logged."""
         consumer = self._ensure_consumer()
@@ -306,6 +316,7 @@ class BatchConsumer(driver.Consumer):
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Write everything, then forget where the partitions stood."""
+        self.app.health_state.rebalancing(self.app.clock.monotonic())
         await super().on_partitions_revoked(revoked)
         self.room.set()
         for positions in (self.durable, self.delivered, self.folded, self.ends):
