@@ -5,6 +5,7 @@ rare and of varying size (tickets, payments, facts) is an encoded part beside it
 into columns when it changes (`models.parts`).
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 
 from models import row
 from models.row import NEVER, RING_DAYS
+
+RINGS = ("tickets_created", "payments_failed", "payments_paid")
+"""The derived rings: as many days as the scorecard's longest window of them, for they can be derived anew from the parts at any time."""
 
 DERIVED: tuple[tuple[str, str, tuple[int, ...], int], ...] = (
     ("tickets_created", "u1", (RING_DAYS,), 0),
@@ -89,7 +93,8 @@ class Columns:
     trigger_at: NDArray[np.int64]
     is_dirty: NDArray[np.bool_]
 
-    def __init__(self) -> None:
+    def __init__(self, ring_days: Mapping[str, int] | None = None) -> None:
+        """`ring_days` says how many days each derived ring holds; as many as the usage ring when it is not given."""
         self.slots: dict[bytes, int] = {}
         self.keys: list[bytes] = []
         self.parts: dict[str, list[bytes | None]] = {name: [] for name in PART_NAMES}
@@ -99,6 +104,8 @@ class Columns:
             base, shape = row.LAYOUT[name].base, row.LAYOUT[name].shape
             self._declare(name, base, shape, row.EMPTY_VALUES.get(name, 0))
         for name, kind, shape, empty in (*DERIVED, *WORKING):
+            if ring_days is not None and name in RINGS:
+                shape = (ring_days.get(name, 0),)  # noqa: PLW2901 - the declared shape is the longest
             self._declare(name, np.dtype(kind), shape, empty)
         self.trigger_id: NDArray[Any] = np.empty(0, object)
         self._grow(_INITIAL)

@@ -7,9 +7,9 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns import Columns
+from models.columns import RINGS, Columns
 from models.fixed import FULL, SCALE, Ints, apportion, half_up_many, to_fixed
-from models.measures import MEASURES, WORDS, Instant, missing
+from models.measures import MEASURES, RING_OF, WORDS, Instant, missing
 from models.row import COMPONENT_SLOTS, NONE
 from models.scorecard import COMPONENTS, ComponentName, Linear, Scorecard
 
@@ -59,6 +59,7 @@ class Scale:
     feeds: frozenset[ComponentName]
     coverage_min: int
     bounds: tuple[int, int, int]
+    ring_days: dict[str, int]
 
     @classmethod
     def of(cls, card: Scorecard) -> "Scale":
@@ -68,8 +69,20 @@ class Scale:
             lines={name: tuple(_line(linear) for linear in card.component(name).measures) for name in COMPONENTS},
             feeds=frozenset(card.feeds),
             coverage_min=card.coverage_min_fixed,
+            ring_days=_ring_days(card),
             bounds=(to_fixed(card.bands.at_risk), to_fixed(card.bands.watch), to_fixed(card.bands.healthy)),
         )
+
+
+def _ring_days(card: Scorecard) -> dict[str, int]:
+    """How many days of each derived ring the scorecard looks at."""
+    days = dict.fromkeys(RINGS, 0)
+    for name in COMPONENTS:
+        for linear in card.component(name).measures:
+            if linear.measure in RING_OF:
+                ring, window = RING_OF[linear.measure]
+                days[ring] = max(days[ring], window)
+    return days
 
 
 def _line(linear: Linear) -> Line:

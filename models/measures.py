@@ -10,10 +10,10 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns import Columns
+from models.columns import RINGS, Columns
 from models.fixed import SCALE, half_up_many
 from models.input_topics import PAYMENTS, TICKETS, TOPIC_INDEX
-from models.row import NEVER, RING_DAYS
+from models.row import NEVER
 from models.times import DAY_US
 
 WINDOWS = (7, 14, 28, 91)
@@ -43,8 +43,8 @@ class Instant:
         found = self._gathered.get((ring, days))
         if found is None:
             back = np.arange(days)
-            at = (self.day[:, None] - back) % RING_DAYS
             stored = getattr(self.columns, ring)
+            at = (self.day[:, None] - back) % stored.shape[1]
             found = stored[self.slots[:, None], at]
             ahead = self.day - newest_day
             if ahead.any():
@@ -120,6 +120,9 @@ MEASURES: dict[str, Callable[[Instant], Values]] = {
     "payment_overdue_days": _overdue_days,
 }
 """Every measure by name."""
+
+RING_OF: dict[str, tuple[str, int]] = {f"{ring}_{days}": (ring, days) for ring in RINGS for days in WINDOWS}
+"""The derived ring that a measure counts, and how many days of it."""
 
 WORDS: dict[str, str] = {
     **{f"usage_events_{days}": f"{{value}} uses in {days} days" for days in WINDOWS},

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.row import NEVER, RING_DAYS
+from models.row import NEVER
 from models.times import DAY_US
 
 KNOWN_IDS = 256
@@ -99,17 +99,17 @@ def let_go(ages: Iterable[tuple[int, str, bool]], newest: int) -> list[str]:
     return dropped
 
 
-def day_ring(times: list[int], newest: int) -> tuple[NDArray[np.uint8], int]:
-    """How many of the times fall on each day, at day modulo `RING_DAYS`, at most 255 a day; and the day of `newest`.
+def day_ring(times: list[int], newest: int, length: int) -> tuple[NDArray[np.uint8], int]:
+    """How many of the times fall on each of `length` days, at day modulo that, at most 255 a day; and the day of `newest`.
 
     `newest` is at least the greatest of the times; days too old for a ring that ends there are left out.
     """
-    ring = np.zeros(RING_DAYS, np.uint8)
+    ring = np.zeros(length, np.uint8)
     last = newest // DAY_US
     for time in times:
         day = time // DAY_US
-        if day > last - RING_DAYS and ring[day % RING_DAYS] < BYTE_MAX:
-            ring[day % RING_DAYS] += 1
+        if day > last - length and ring[day % length] < BYTE_MAX:
+            ring[day % length] += 1
     return ring, last
 
 

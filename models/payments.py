@@ -218,8 +218,8 @@ def derive(columns: Columns, slot: int, payment: Payment) -> None:
     """Put the figures that a score needs into the account's columns."""
     failed, paid = list(_failures(payment)), list(_payments(payment))
     newest = max((time for times in (failed, paid) for time in times), default=0)
-    columns.payments_failed[slot], _ = day_ring(failed, newest)
-    columns.payments_paid[slot], columns.payments_day[slot] = day_ring(paid, newest)
+    columns.payments_failed[slot], _ = day_ring(failed, newest, columns.payments_failed.shape[1])
+    columns.payments_paid[slot], columns.payments_day[slot] = day_ring(paid, newest, columns.payments_paid.shape[1])
     columns.overdue_from[slot] = least(
         since for invoice in payment.invoices.values() if (since := invoice.overdue_from) is not None
     )

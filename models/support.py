@@ -138,7 +138,9 @@ _CHANGES: dict[type, Callable[[Ticket, Any, int], None]] = {
 def derive(columns: Columns, slot: int, support: Support) -> None:
     """Put the figures that a score needs into the account's columns."""
     counted = [t.created_at for t in support.tickets.values() if t.created_at is not None and t.is_counted]
-    columns.tickets_created[slot], columns.tickets_day[slot] = day_ring(counted, max(counted, default=0))
+    columns.tickets_created[slot], columns.tickets_day[slot] = day_ring(
+        counted, max(counted, default=0), columns.tickets_created.shape[1]
+    )
     still_open = [t for t in support.tickets.values() if t.is_open]
     columns.tickets_open[slot] = min(len(still_open), 65_535)
     columns.tickets_open_urgent[slot] = min(sum(t.is_urgent for t in still_open), 65_535)

@@ -196,7 +196,7 @@ class Partition:
     def __init__(self, number: int, definition: Definition) -> None:
         self.number = number
         self.definition = definition
-        self.columns = Columns()
+        self.columns = Columns(definition.scale.ring_days)
         self.positions: dict[str, Position] = {}
         self._alerting = Alerting(definition.rules, definition.scale, self.columns, self.profile)
         self._is_moved = False
