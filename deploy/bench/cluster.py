@@ -16,6 +16,7 @@ from deploy import kafka
 from deploy.bench.load import TOPICS
 from deploy.bench.measuring import BenchError
 from stream_app.admin import apply_topics
+from stream_app.exits import BrokerError
 from stream_app.topics import Installation, topic_name
 
 if TYPE_CHECKING:
@@ -31,12 +32,16 @@ PARTITIONS: Final = 4
 _OWN_CLUSTER: Final = "KAFKA_BOOTSTRAP"
 _ANSWER_SECONDS: Final = 30.0
 _TOLD_EVERY: Final = 20_000
+_QUIET: Final[Mapping[str, str | int | bool]] = {"log_level": 2}
+"""What the library tries again is no news; what it gives up is raised here."""
+
 _PRODUCER: Final[Mapping[str, str | int | bool]] = {
     # The Java client's partitioner: what any other producer of the installation would do.
     "partitioner": "murmur2_random",
     "enable.idempotence": True,
     "queue.buffering.max.messages": 500_000,
-    "log_level": 3,  # a coordinator that is still loading is tried again, and no news
+    "delivery.report.only.error": True,
+    **_QUIET,
 }
 
 
@@ -90,7 +95,11 @@ class Cluster:
             raise BenchError(message, "run it again")
 
     def send(self, prefix: str, load: Load, tell: Callable[[int], None]) -> None:
-        """Put a load on the input topics as fast as it goes; `tell` is told how many events were handed over."""
+        """Put a load on the input topics as fast as it goes; `tell` is told how many events were handed over.
+
+        Raises `BrokerError` when a topic is missing, and `BenchError` when an event could not be delivered.
+        """
+        self._require(input_names(prefix))
         producer = Producer(
             {
                 "bootstrap.servers": self.bootstrap,
@@ -101,6 +110,15 @@ class Cluster:
             }
         )
         _hand_over(producer, input_names(prefix), load.messages(), tell)
+
+    def _require(self, topics: Iterable[str]) -> None:
+        """The client library would wait minutes for a topic that is not there."""
+        try:
+            there = AdminClient({"bootstrap.servers": self.bootstrap, **_QUIET}).list_topics(timeout=_ANSWER_SECONDS).topics
+        except KafkaException as error:
+            raise BrokerError(f"no broker answered at {self.bootstrap}", "see that it runs, or set KAFKA_BOOTSTRAP") from error
+        if missing := [name for name in topics if name not in there]:
+            raise BrokerError(f"{', '.join(missing)}: not there", "create the topics: churnwatch topics apply")
 
     def count(self, topics: Iterable[str]) -> int:
         """Return how many records some topics hold; markers of transactions count, too."""
@@ -129,7 +147,7 @@ class Cluster:
 
 @contextlib.contextmanager
 def _reading(bootstrap: str, group: str = "bench-look") -> Iterator[Consumer]:
-    reader = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False})
+    reader = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False, **_QUIET})
     try:
         yield reader
     finally:
@@ -150,10 +168,15 @@ def _refuse_security() -> None:
 
 
 def _hand_over(producer: Producer, names: list[str], messages: Iterable[Message], tell: Callable[[int], None]) -> None:
+    failures: list[KafkaError] = []
+
+    def note(error: KafkaError, _message: object) -> None:
+        failures.append(error)
+
     for sent, (topic, account_id, event) in enumerate(messages, 1):
         while True:
             try:
-                producer.produce(names[topic], event, account_id)
+                producer.produce(names[topic], event, account_id, on_delivery=note)
             except BufferError:  # the queue is full: let some go
                 producer.poll(0.1)
             else:
@@ -161,9 +184,11 @@ def _hand_over(producer: Producer, names: list[str], messages: Iterable[Message]
         if sent % _TOLD_EVERY == 0:
             producer.poll(0)
             tell(sent)
-    if producer.flush(_ANSWER_SECONDS * 4):
-        message = "the broker did not take all events in time"
-        raise BenchError(message, "see its log")
+    left = producer.flush(_ANSWER_SECONDS * 4)
+    if left or failures:
+        raise BenchError(
+            f"{left + len(failures)} events were not delivered ({failures[0] if failures else 'no answer in time'})", "see the broker's log"
+        )
 
 
 class Pacer:
