@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import contextmanager
-from pathlib import Path  # noqa: TC003 - typer reads the annotations when it runs
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -19,7 +19,7 @@ from deploy.demo.view import Board, line, render, summary
 from deploy.demo.watch import Outputs, scrape
 from deploy.one_line_errors import one_line_errors
 from deploy.replay import oulad
-from deploy.replay.cli import PaceOption  # noqa: TC001 - typer reads the annotations when it runs
+from deploy.replay.cli import PaceOption
 from deploy.replay.corpus import SAMPLE_DIR, Window
 
 if TYPE_CHECKING:
@@ -38,9 +38,7 @@ def demo(
     *,
     directory: Annotated[
         Path,
-        typer.Argument(
-            metavar="DIR", show_default="the sample that ships", file_okay=False, help="Where OULAD files are."
-        ),
+        typer.Argument(metavar="DIR", show_default="the sample that ships", file_okay=False, help="Where OULAD files are."),
     ] = SAMPLE_DIR,
     speed: PaceOption = "max",  # type: ignore[assignment]  # the text that the parser is given
     exit_when_done: Annotated[
@@ -57,7 +55,7 @@ def demo(
     with one_line_errors(), caught() as interrupts:
         corpus = oulad.corpus(directory)
         board = Board(corpus.count(Window()))
-        console.print(f"Data    {corpus.title}: {board.total:,} events")
+        console.print(f"Data    {corpus.title}: {board.total:,} events", soft_wrap=True)
         try:
             with running_stack(console, interrupts) as stack:
                 with Feeder(corpus, stack.connection, stack.installation.prefix, speed) as feeder:
@@ -70,9 +68,7 @@ def demo(
             console.print("All of it has ended.")
 
 
-def _watch(  # noqa: PLR0913 - all that runs
-    stack: Stack, feeder: Feeder, board: Board, console: Console, interrupts: Interrupts, *, exit_when_done: bool
-) -> None:
+def _watch(stack: Stack, feeder: Feeder, board: Board, console: Console, interrupts: Interrupts, *, exit_when_done: bool) -> None:
     """Show the board until the user wants it to end, or until all is done if that is enough."""
     scraped_at = quiet_since = time.monotonic()
     with Outputs(stack.connection, stack.installation.prefix) as outputs, _shown(board, console) as show:

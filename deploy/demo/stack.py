@@ -106,16 +106,14 @@ def running_stack(console: Console, interrupts: Interrupts) -> Iterator[Stack]:
         if own_cluster:
             connection = client_kwargs(load_settings())
             cleanup.callback(_delete_all, connection, installation, console)
-            console.print(f"Kafka   your own cluster {own_cluster}; topics {name}.* are deleted at the end")
+            console.print(f"Kafka   your own cluster {own_cluster}; topics {name}.* are deleted at the end", soft_wrap=True)
         else:
             connection = {"bootstrap_servers": [_start_broker(folder / "kafka", cleanup, console, interrupts)]}
         with interrupts.promptly():
             _apply_topics(connection, installation)
         worker = _start_worker(connection, installation, folder, is_local=not own_cluster)
         cleanup.callback(worker.stop)
-        console.print(
-            f"Worker  pid {worker.process.pid}, log {worker.log_file}, metrics {worker.metrics_url}", soft_wrap=True
-        )
+        console.print(f"Worker  pid {worker.process.pid}, log {worker.log_file}, metrics {worker.metrics_url}", soft_wrap=True)
         yield Stack(connection, installation, worker)
 
 
@@ -129,7 +127,7 @@ def _start_broker(data_dir: Path, cleanup: ExitStack, console: Console, interrup
     broker = kafka.start(settings, port=0, console=console)
     interrupts.check()
     took = time.monotonic() - began
-    console.print(f"Kafka   {kafka.KAFKA_VERSION} on {broker.bootstrap}, pid {broker.pid}, started in {took:.1f} s")
+    console.print(f"Kafka   {kafka.KAFKA_VERSION} on {broker.bootstrap}, pid {broker.pid}, started in {took:.1f} s", soft_wrap=True)
     return broker.bootstrap
 
 
@@ -153,7 +151,7 @@ def _start_worker(connection: Mapping[str, Any], installation: Installation, fol
     }
     log_file = folder.with_name(f"{folder.name}-worker.log")
     with log_file.open("wb") as log:
-        process = subprocess.Popen(  # noqa: S603 - our own command
+        process = subprocess.Popen(
             [sys.executable, "-P", "-c", _RUN_CHURNWATCH, "worker"],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -175,7 +173,7 @@ def _delete_all(connection: Mapping[str, Any], installation: Installation, conso
             if groups:
                 admin.delete_groups(groups)
     except KafkaError as error:
-        console.print(f"Topics {installation.prefix}.* could not be deleted: {error}")
+        console.print(f"Topics {installation.prefix}.* could not be deleted: {error}", soft_wrap=True)
 
 
 def last_lines(log_file: Path, count: int) -> list[str]:

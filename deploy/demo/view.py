@@ -42,6 +42,7 @@ CHANGE_DAYS: Final = 7
 DRIVERS_SHOWN: Final = 2
 RATE_SECONDS: Final = 5.0
 ROWS_IN_SUMMARY: Final = 15
+_NEVER: Final = "9999"
 _LINES_AROUND: Final = 4
 """Lines of a picture besides its head and its accounts."""
 _ENDINGS: Final[dict[str, Ending]] = {"cancelled": "cancelled", "term over": "completed"}
@@ -247,12 +248,13 @@ class Board:
 
     @property
     def running(self) -> dict[str, Standing]:
-        """Return the accounts whose subscription had not ended by the log's time."""
-        return {
-            account_id: standing
-            for account_id, standing in self.accounts.items()
-            if account_id not in self.ended or self.ended[account_id][0] > self.log_time
-        }
+        """Return the accounts whose subscription is not over at the log's time."""
+        return {account_id: standing for account_id, standing in self.accounts.items() if not self._is_over(account_id)}
+
+    def _is_over(self, account_id: str) -> bool:
+        """Say whether a subscription is over: from a cancellation on, or from the day after the last one of its term."""
+        moment, ending = self.ended.get(account_id, (_NEVER, "cancelled"))
+        return moment <= self.log_time if ending == "cancelled" else moment[:10] < self.log_time[:10]
 
     def at_risk(self) -> list[tuple[str, Standing]]:
         """Return the running accounts at risk, the worst first, of equals the one whose alert is newest."""
@@ -266,18 +268,14 @@ class Board:
 
     def open_alerts(self) -> Counter[str]:
         """Return how many running accounts have an open alert, by severity."""
-        return Counter(
-            standing.alert.severity
-            for standing in self.running.values()
-            if standing.alert is not None and standing.is_alerted
-        )
+        return Counter(standing.alert.severity for standing in self.running.values() if standing.alert is not None and standing.is_alerted)
 
     def endings(self, ending: Ending) -> tuple[int, list[int]]:
         """Return how many subscriptions have ended so, and for those with an alert open, since how many days it was."""
         leads: list[int] = []
         count = 0
         for account_id, (moment, how) in self.ended.items():
-            if how != ending or moment > self.log_time:
+            if how != ending or not self._is_over(account_id):
                 continue
             count += 1
             opened_at = self.accounts[account_id].was_alerted_at(moment) if account_id in self.accounts else None
@@ -356,9 +354,7 @@ def _portfolio(board: Board) -> Text:
 
 def _alerts(board: Board) -> Text:
     alerts = board.open_alerts()
-    return Text(
-        f"{alerts.total():,} open, {alerts['critical']:,} of them critical; {board.alerts_opened:,} opened so far"
-    )
+    return Text(f"{alerts.total():,} open, {alerts['critical']:,} of them critical; {board.alerts_opened:,} opened so far")
 
 
 def _endings(board: Board) -> Iterator[tuple[str, Text]]:

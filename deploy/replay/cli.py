@@ -83,17 +83,11 @@ _From = Annotated[
     typer.Option("--from", formats=["%Y-%m-%d"], help="First day to send; what was before is left out."),
 ]
 _Until = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day that is not sent any more.")]
-_LimitDays = Annotated[
-    int | None, typer.Option(min=1, help="Send so many days of the log, counted from the first event.")
-]
-_DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Print the first events and the counts per type; send nothing.")
-]
+_LimitDays = Annotated[int | None, typer.Option(min=1, help="Send so many days of the log, counted from the first event.")]
+_DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the first events and the counts per type; send nothing.")]
 _Bootstrap = Annotated[
     str | None,
-    typer.Option(
-        envvar="KAFKA_BOOTSTRAP", help="Address of the cluster, host:port[,host:port]. [default: 127.0.0.1:29092]"
-    ),
+    typer.Option(envvar="KAFKA_BOOTSTRAP", help="Address of the cluster, host:port[,host:port]. [default: 127.0.0.1:29092]"),
 ]
 _Prefix = Annotated[
     str | None,
@@ -267,9 +261,7 @@ def _progress(total: int, console: Console) -> Iterator[Callable[[Reached], None
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("events"), _RateColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console) as bar:
         task = bar.add_task("connecting", total=total)
-        yield lambda reached: bar.update(
-            task, completed=reached.acknowledged, description=reached.reached[:10] or "waiting"
-        )
+        yield lambda reached: bar.update(task, completed=reached.acknowledged, description=reached.reached[:10] or "waiting")
 
 
 def _lines(total: int, console: Console) -> Callable[[Reached], None]:

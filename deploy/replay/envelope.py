@@ -52,7 +52,7 @@ class Event(TypedDict):
     data: dict[str, object]
 
 
-def event(  # noqa: PLR0917 - the members of the envelope, in its order
+def event(
     source: str, event_type: str, event_id: str, time: str, account_id: str, data: dict[str, object]
 ) -> Event:
     """Return the envelope around `data`; `event_id` is unique within the source."""

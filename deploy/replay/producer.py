@@ -117,9 +117,7 @@ class Sender:
         """Return where events go, for people."""
         return f"{self.bootstrap}, topics {self.prefix}.*-events" if self.prefix else self.bootstrap
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Close the connection."""
         if error is None:
             self._producer.close(timeout=ACK_TIMEOUT_SECONDS)

@@ -51,9 +51,7 @@ def _score(account_id: str, time: str, score: float | None, band: str) -> ScoreR
     return record
 
 
-def _alert(
-    account_id: str, time: str, opened_at: str, *, state: str = "firing", severity: str = "at_risk"
-) -> AlertRecord:
+def _alert(account_id: str, time: str, opened_at: str, *, state: str = "firing", severity: str = "at_risk") -> AlertRecord:
     record = decode_alert(ALERT)
     record.subject, record.time = account_id, time
     record.data.opened_at, record.data.state, record.data.severity = opened_at, state, severity
@@ -97,14 +95,17 @@ def test_the_worst_account_comes_first() -> None:
 
 
 def test_an_account_recovered_or_gone_leaves_the_table() -> None:
-    """A resolved alert leaves it, and so does a subscription that ended once the log has come to that time."""
+    """A resolved alert leaves it, and so does a subscription: cancelled at once, with its term after the last day."""
     board = Board(total=10)
-    for account_id in ("a", "b"):
+    for account_id in ("a", "b", "c"):
         board.scored(_score(account_id, "2013-05-01T00:00:00.000Z", 55.0, "watch"))
         board.alerted(_alert(account_id, "2013-05-01T00:00:00.000Z", "2013-05-01T00:00:00.000Z"))
     board.subscription_ended("a", "2013-05-02T23:59:59Z", "cancelled")
-    assert [account_id for account_id, _ in board.at_risk()] == ["a", "b"]
+    board.subscription_ended("c", "2013-05-02T23:59:59Z", "completed")
+    assert [account_id for account_id, _ in board.at_risk()] == ["a", "b", "c"]
     board.alerted(_alert("b", "2013-05-02T23:59:59.000Z", "2013-05-01T00:00:00.000Z", state="resolved"))
+    assert [account_id for account_id, _ in board.at_risk()] == ["c"]
+    board.scored(_score("b", "2013-05-03T00:00:00.000Z", 90.0, "healthy"))
     assert board.at_risk() == []
     assert list(board.running) == ["b"]
 
@@ -136,6 +137,8 @@ def test_endings_are_held_against_alerts() -> None:
     board.scored(_score("d", "2013-05-11T00:00:00.000Z", 90.0, "healthy"))
     assert board.endings("cancelled") == (2, [10])
     assert board.endings("completed") == (0, [])
+    board.scored(_score("d", "2013-05-12T00:00:00.000Z", 90.0, "healthy"))
+    assert board.endings("completed") == (1, [])
     assert "cancelled  2, of which 1 with an alert open (since 10 days, median)" in _shown(summary(board))
 
 

@@ -31,16 +31,19 @@ def _rows(part: str) -> list[Row]:
 
 @pytest.fixture(scope="module")
 def accounts() -> dict[str, Row]:
+    """Return the accounts of the sample by id."""
     return {row["account_id"]: row for row in _rows("accounts")}
 
 
 @pytest.fixture(scope="module")
 def commitments() -> list[Row]:
+    """Return the commitments of the sample that are invoices: those with a weight."""
     return [row for row in _rows("commitments") if float(row["weight"]) > 0]
 
 
 @pytest.fixture(scope="module")
 def events() -> list[Event]:
+    """Return every event of the sample."""
     return list(oulad.corpus(SAMPLE_DIR).events())
 
 
@@ -80,8 +83,7 @@ def test_every_event_is_valid(events: list[Event]) -> None:
 def test_each_usage_row_is_one_event_on_its_own_day(events: list[Event]) -> None:
     """Day, account, feature and count of the events are those of the rows, row for row."""
     made = Counter(
-        (event["time"][:10], event["subject"], event["data"]["feature"], event["data"]["count"])
-        for event in _of(events, "usage.event")
+        (event["time"][:10], event["subject"], event["data"]["feature"], event["data"]["count"]) for event in _of(events, "usage.event")
     )
     assert made == Counter((row["day"], row["account_id"], row["feature"], int(row["count"])) for row in _rows("usage"))
 
@@ -96,10 +98,7 @@ def test_usage_is_spread_over_the_day(events: list[Event]) -> None:
 
 def test_each_settled_row_that_counts_is_a_payment_on_its_day(events: list[Event], commitments: list[Row]) -> None:
     """Early, late and after a cancellation: a payment is where its row is, and its total is the weight in dollars."""
-    paid = {
-        (event["time"][:10], event["data"]["invoice_id"]): event["data"]["total"]
-        for event in _of(events, "invoice.paid")
-    }
+    paid = {(event["time"][:10], event["data"]["invoice_id"]): event["data"]["total"] for event in _of(events, "invoice.paid")}
     assert paid == {
         (row["day"], f"{row['account_id']}-{row['id_assessment']}"): {
             "amount_minor": round(float(row["weight"]) * 100),
@@ -152,13 +151,9 @@ def test_every_due_row_was_issued_with_that_day(events: list[Event], commitments
             assert invoice["due_at"] == row["day"] + "T23:59:59Z"
 
 
-def test_what_is_not_yet_due_is_voided_when_the_subscription_ends(
-    events: list[Event], accounts: dict[str, Row]
-) -> None:
+def test_what_is_not_yet_due_is_voided_when_the_subscription_ends(events: list[Event], accounts: dict[str, Row]) -> None:
     """Voided at the end: issued, not paid by then, and due after it or never."""
-    ended = {
-        event["subject"]: event["time"] for event in _of(events, "subscription.upserted") if "ended_at" in event["data"]
-    }
+    ended = {event["subject"]: event["time"] for event in _of(events, "subscription.upserted") if "ended_at" in event["data"]}
     paid = _invoices(events, "invoice.paid")
     expected = set()
     for invoice, event in _invoices(events, "invoice.issued").items():
@@ -190,9 +185,7 @@ def test_each_account_begins_and_ends_once(events: list[Event], accounts: dict[s
         )
         assert (ended["data"]["status"], ended["data"]["version"]) == ("canceled", 2)
         assert ended["data"]["ended_at"] == ended["time"]
-        assert ended["time"] == (
-            f"{row['cancelled']}T00:00:00Z" if row["cancelled"] else f"{row['term_end']}T23:59:59Z"
-        )
+        assert ended["time"] == (f"{row['cancelled']}T00:00:00Z" if row["cancelled"] else f"{row['term_end']}T23:59:59Z")
         assert ("canceled_at" in ended["data"]) == bool(row["cancelled"])
 
 

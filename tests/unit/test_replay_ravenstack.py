@@ -25,6 +25,7 @@ Row = dict[str, str]
 
 @pytest.fixture(scope="module")
 def tables() -> dict[str, list[Row]]:
+    """Return the rows of each table."""
     with tarfile.open(SAMPLE_DIR / "ravenstack.tar.gz") as packed:
         found = {}
         for table in ("accounts", "subscriptions", "feature_usage", "support_tickets", "churn_events"):
@@ -36,6 +37,7 @@ def tables() -> dict[str, list[Row]]:
 
 @pytest.fixture(scope="module")
 def events() -> list[Event]:
+    """Return every event of the data set."""
     return list(ravenstack.corpus(SAMPLE_DIR).events())
 
 
@@ -120,9 +122,7 @@ def test_a_subscription_is_worth_what_the_table_says(events: list[Event], tables
         assert all(event["data"]["status"] == "canceled" and event["data"]["version"] == 2 for event in ended)
 
 
-def test_a_ticket_is_created_answered_and_solved_when_the_table_says(
-    events: list[Event], tables: dict[str, list[Row]]
-) -> None:
+def test_a_ticket_is_created_answered_and_solved_when_the_table_says(events: list[Event], tables: dict[str, list[Row]]) -> None:
     """`medium` is `normal`; the first answer is an agent's and public; solved is when it was closed."""
     lives: dict[object, dict[str, Event]] = defaultdict(dict)
     for event in events:
