@@ -27,6 +27,7 @@ OUTCOMES: Final = ("applied", "duplicate", "late", "dead_letter")
 SEVERITIES: Final[dict[Severity, str]] = {severity: severity.name.lower() for severity in Severity if severity is not Severity.NONE}
 
 _SHORT_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_CHECKPOINT_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 10.0)
 _LONG_SECONDS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 86_400.0)
 _ROWS: Final = (1, 10, 100, 500, 1_000, 2_500, 5_000, 10_000, 20_000, 50_000)
 
@@ -81,7 +82,7 @@ class Metrics:
         self._checkpoint_seconds = Histogram(
             "churnwatch_checkpoint_seconds",
             "Time of one checkpoint, from taking what changed to the local write.",
-            buckets=_SHORT_SECONDS,
+            buckets=_CHECKPOINT_SECONDS,
             registry=registry,
         )
         self._checkpoint_rows = Histogram(

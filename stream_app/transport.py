@@ -267,7 +267,8 @@ class BatchConsumer(driver.Consumer):
         if generation != self.app.consumer_generation_id or not self.flow_active:
             return  # a rebalance: positions are reset by the seek that ends it
         recovery = self.app.tables.recovery
-        recovery.note_positions(fetched.positions)
+        # A position is past what was fetched with it: where records came along, only applying them counts.
+        recovery.note_positions({tp: at for tp, at in fetched.positions.items() if tp not in fetched.records})
         self._note_ends(fetched)
         for tp, records in fetched.records.items():
             if self._is_changelog_tp(tp):
