@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 import yaml
 
+from deploy.bench.cli import bench_app
 from deploy.config_cli import Assignments, ConfigFile, config_app, overrides_of
+from deploy.demo.cli import demo
 from deploy.kafka_cli import kafka_app
 from deploy.replay.cli import replay_app
 from deploy.topics_cli import topics_app
@@ -31,7 +33,7 @@ churnwatch reads product usage, support tickets and payments from Kafka, keeps a
 date as the events come in, and opens an alert when an account has been at risk for long enough. Scores and alerts go to
 Kafka topics; a silent account loses score by itself.
 
-**A first look**, on a laptop with Java 17 and no Docker:
+**A first look**, on a laptop with Java 17 and no Docker: `churnwatch demo`, or step by step
 
     churnwatch kafka start               # a real broker on 127.0.0.1:29092
     churnwatch topics apply              # the topics
@@ -60,6 +62,8 @@ app.add_typer(config_app, name="config")
 app.add_typer(kafka_app, name="kafka")
 app.add_typer(topics_app, name="topics")
 app.add_typer(replay_app, name="replay")
+app.add_typer(bench_app, name="bench")
+app.command()(demo)
 
 
 def _option(flag: str, variable: str, text: str) -> typer.models.OptionInfo:
