@@ -230,9 +230,12 @@ def _strangers(records: Sequence[Record], decoded: list[Any], index: list[int]) 
     keys = [record.key for record in records] if len(index) == len(records) else [records[i].key for i in index]
     subjects = [event.subject for event in decoded]
     joined = "\0".join(subjects).encode()
-    # As long as no NUL stands within a subject, the joined texts are equal only where each key is.
-    if all(keys) and joined == b"\0".join(cast("list[bytes]", keys)) and joined.count(0) == len(subjects) - 1:
-        return []
+    try:
+        # As long as no NUL stands within a subject, the joined texts are equal only where each key is.
+        if joined == b"\0".join(cast("list[bytes]", keys)) and joined.count(0) == len(subjects) - 1:
+            return []
+    except TypeError:  # a null key
+        pass
     return [i for i, subject in enumerate(subjects) if keys[i] != subject.encode()]
 
 

@@ -112,16 +112,15 @@ class _Shape:
             ok &= (grid[self.digits_unread] - np.uint8(ord("0")) < _TEN).all(axis=0)
         pairs = digits[::2] * _TEN + digits[1::2]
         ok &= (pairs <= _PAIRS_MAX[: len(pairs)]).all(axis=0)
-        century, year, month, day, hour, minute, second = pairs[:7].astype(np.int64)
+        century, year, month, day, hour, minute, second, *fraction = pairs[:10].astype(np.int32)
         place = np.where(ok, (century * 100 + year) * 12 + month, 0)
         ok &= (month >= 1) & (day >= 1) & (day <= _MONTH_DAYS[place])
-        seconds = ((_MONTH_START[place] + day - 1) * 24 + hour) * 3600 + minute * 60 + second
+        seconds = (_MONTH_START[place] + day - 1) * 86_400 + ((hour * 60 + minute) * 60 + second)
         if not self.is_utc:
             sign = grid[self.zone]
             ok &= ((sign == _PLUS) | (sign == _MINUS)) & (place > _FIRST_MONTH) & (place < _LAST_MONTH)
             offset = pairs[10].astype(np.int64) * 3600 + pairs[11].astype(np.int64) * 60
             seconds += np.where(sign == _MINUS, offset, -offset)
-        fraction = pairs[7:10].astype(np.int64)
         micros = (fraction[0] * 100 + fraction[1]) * 100 + fraction[2]
         return seconds * SECOND_US + micros, ok
 
