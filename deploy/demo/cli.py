@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 LINE_EVERY_SECONDS: Final = 5.0
-SCRAPE_EVERY_SECONDS: Final = 0.5
+SCRAPE_EVERY_SECONDS: Final = 0.1
 QUIET_SECONDS: Final = 3.0
 """All is done when everything was read and nothing has come for so long."""
 _REFRESH_PER_SECOND: Final = 4

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from deploy.demo.view import Board
 
-POLL_MS: Final = 200
+POLL_MS: Final = 100
 RECORDS_AT_ONCE: Final = 5_000
 _SCRAPE_TIMEOUT_SECONDS: Final = 2.0
 

@@ -52,9 +52,7 @@ class Event(TypedDict):
     data: dict[str, object]
 
 
-def event(
-    source: str, event_type: str, event_id: str, time: str, account_id: str, data: dict[str, object]
-) -> Event:
+def event(source: str, event_type: str, event_id: str, time: str, account_id: str, data: dict[str, object]) -> Event:
     """Return the envelope around `data`; `event_id` is unique within the source."""
     return {
         "specversion": "1.0",

@@ -168,11 +168,12 @@ def replay(
     pace: Pace,
     stop: Signal,
     tell: Callable[[Progress], None],
+    chunk: int = CHUNK,
 ) -> Progress:
     """Send events until they end or `stop` is set, and return how far that got: all of it acknowledged.
 
-    `tell` is called now and then, from this thread. Raises `BrokerError` when delivery fails; what `tell` was told last
-    holds then.
+    `tell` is called from this thread, after `chunk` events at most; while it waits nothing is sent. Raises
+    `BrokerError` when delivery fails; what `tell` was told last holds then.
     """
     progress = Progress()
     began = time.monotonic()
@@ -189,7 +190,7 @@ def replay(
         sender.send(event)
         latest = event["time"]
         progress.sent += 1
-        if progress.sent % CHUNK == 0:
+        if progress.sent % chunk == 0:
             _settle(sender, progress, latest, tell)
     _settle(sender, progress, latest, tell)
     return progress

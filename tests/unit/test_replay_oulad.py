@@ -11,8 +11,10 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 import pytest
+from typer.testing import CliRunner
 
 from deploy.replay import oulad
+from deploy.replay.cli import replay_app
 from deploy.replay.corpus import SAMPLE_DIR, Window
 from deploy.replay.envelope import Event, ReplayDataError, topic_of
 from models.decoding import decode_batch
@@ -269,3 +271,34 @@ def test_the_attribution_lists_the_files_that_ship() -> None:
     listed = {name: digest for digest, name in re.findall(r"^([0-9a-f]{64})  (\S+)$", page, flags=re.MULTILINE)}
     shipped = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in SAMPLE_DIR.glob("*.gz")}
     assert listed == shipped
+
+
+def test_a_dry_run_prints_events_and_counts_and_needs_no_broker() -> None:
+    """The first events as JSON lines, the number of each type, and which data they are of."""
+    arguments = ["oulad", "--dry-run", "--from", "2013-02-01", "--until", "2013-02-02", "--bootstrap", "127.0.0.1:1"]
+    ran = CliRunner().invoke(replay_app, arguments)
+    assert ran.exit_code == 0, ran.output
+    lines = ran.stdout.splitlines()
+    assert json.loads(lines[0])["time"].startswith("2013-02-01T")
+    day = Window("2013-02-01", "2013-02-02").of(oulad.corpus(SAMPLE_DIR).events())
+    counts = Counter(event["type"] for event in day)
+    for event_type, count in counts.items():
+        assert f"{count:>10,}  {event_type}" in lines
+    assert lines[-1] == f"{counts.total():>10,}  in all"
+    assert "OULAD small" in ran.stderr
+
+
+@pytest.mark.parametrize("speed", ["0", "-1", "nan", "inf", "quick"])
+def test_a_speed_that_is_none_is_refused(speed: str) -> None:
+    """Exit code 2, before anything is read or sent."""
+    ran = CliRunner().invoke(replay_app, ["oulad", "--dry-run", "--speed", speed])
+    assert ran.exit_code == 2
+    assert "neither 'max' nor a number above 0" in ran.stderr
+
+
+@pytest.mark.parametrize("arguments", [["oulad", "NOWHERE"], ["oulad", "--from", "2020-01-01"], ["ravenstack", "NOWHERE"]])
+def test_what_is_not_there_is_one_line_and_exit_code_2(arguments: list[str]) -> None:
+    """A folder without the data, and days without an event."""
+    ran = CliRunner().invoke(replay_app, [*arguments, "--dry-run"])
+    assert ran.exit_code == 2
+    assert ran.stderr.splitlines()[-1].startswith("error: ")
