@@ -42,7 +42,8 @@ class Checkpoints:
         if partition is None or not partition.is_moved:
             return False
         settings = self._app.settings
-        if partition.dirty >= settings.dirty_rows_max or not self._app.consumer.behind(number):
+        # Less than a batch is no backlog: while events come in there is nearly always one that is fetched and not folded yet.
+        if partition.dirty >= settings.dirty_rows_max or self._app.consumer.lag(number) < settings.batch_records_max:
             return True
         return self._app.clock.monotonic() - self._last.get(number, 0.0) >= settings.checkpoint_interval
 

@@ -224,6 +224,10 @@ class BatchConsumer(driver.Consumer):
         """The input topics that have records of this partition which are not folded yet."""
         return {tp.topic for tp, end in self.ends.items() if tp.partition == partition and self.folded.get(tp, 0) < end}
 
+    def lag(self, partition: int) -> int:
+        """How many records of a partition are not folded yet, over all input topics."""
+        return sum(max(0, end - position) for position, end in self.places(partition).values())
+
     def places(self, partition: int) -> dict[str, tuple[int, int]]:
         """How far each input topic's partition is folded, and where it ends as far as the last fetch knew."""
         return {tp.topic: (self.folded.get(tp, 0), end) for tp, end in self.ends.items() if tp.partition == partition}
