@@ -259,8 +259,9 @@ def _ticket_status(event: Event) -> str | None:
 
 
 def _ticket_priority(event: Event) -> str | None:
-    member = {"ticket.created": "priority", "ticket.priority_changed": "to"}.get(event.type)
-    return None if member is None else event.data.get(member)
+    if event.type == "ticket.created":
+        return str(event.data.get("priority", "normal"))
+    return event.data.get("to") if event.type == "ticket.priority_changed" else None
 
 
 def _ticket(events: list[Event]) -> Members:

@@ -250,10 +250,10 @@ def test_of_two_creations_the_time_is_the_earlier_and_the_kind_the_later() -> No
     assert created["priority"] == "low"
 
 
-def test_any_ticket_event_makes_the_ticket_open_and_normal() -> None:
-    """What was never written has its default; no creation, no `created_at`."""
+def test_any_ticket_event_makes_the_ticket() -> None:
+    """What was never written has no status, and so is not open, and the normal priority; no creation, no `created_at`."""
     assigned = state_of(ticket("assigned", at(1)))["tickets"]["t"]
-    assert (assigned["status"], assigned["priority"], assigned["created_at"]) == ("open", "normal", None)
+    assert (assigned["status"], assigned["priority"], assigned["created_at"]) == (None, "normal", None)
     assert (assigned["newest_at"], assigned["agent_replies"]) == (at(1), 0)
 
 
@@ -325,7 +325,7 @@ def test_a_ticket_let_go_begins_anew() -> None:
         ticket("created", at(106), ticket_id="other"),
         ticket("replied", at(106), author_role="agent", public=True),
     )["tickets"]
-    assert (tickets["t"]["created_at"], tickets["t"]["status"]) == (None, "open")
+    assert (tickets["t"]["created_at"], tickets["t"]["status"]) == (None, None)
 
 
 def test_the_1001st_ticket_drives_out_the_one_with_the_least_newest_time_and_id() -> None:
