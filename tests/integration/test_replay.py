@@ -82,6 +82,7 @@ def _expected(events: Iterable[Event]) -> dict[tuple[str, str], list[Event]]:
 
 @pytest.fixture
 def prefix(kafka_bootstrap: str, installation: Installation) -> str:
+    """Return the prefix of topics that are there."""
     apply_topics(kafka_bootstrap, installation)
     return installation.prefix
 
@@ -175,9 +176,7 @@ def test_missing_topics_are_named_with_the_mend(kafka_bootstrap: str, topic_pref
         pass
 
 
-def test_a_broker_that_goes_away_ends_the_replay(
-    tmp_path: Path, installation: Installation, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broker_that_goes_away_ends_the_replay(tmp_path: Path, installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be delivered is an error that says so, not a replay that seems to have worked."""
     monkeypatch.setattr("deploy.replay.producer.ACK_TIMEOUT_SECONDS", 2.0)
     with private_broker(tmp_path) as broker:
@@ -229,9 +228,7 @@ def test_ctrl_c_says_how_far_it_got(kafka_bootstrap: str, prefix: str) -> None:
 def test_a_broker_that_is_not_there_is_exit_code_3() -> None:
     """One line that names the address and what to do."""
     environment = os.environ | {"KAFKA_BOOTSTRAP": "127.0.0.1:1"}
-    ran = subprocess.run(
-        _command("ravenstack"), env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
+    ran = subprocess.run(_command("ravenstack"), env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert ran.returncode == 3
     assert "error: nobody answers at 127.0.0.1:1 (start one with `churnwatch kafka start`" in ran.stderr
     assert "Traceback" not in ran.stderr
