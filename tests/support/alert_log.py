@@ -6,7 +6,6 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from alerts.events import AlertEvent, alert_id, decode_event, event_id, fold_state
-from models.times import parse_us
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -49,8 +48,6 @@ def _problems_of(account: str, events: list[AlertEvent]) -> list[str]:
             problems.append(f"{at}: its episode is {event.data.episode}, expected {expected}")
         if event.data.alert_id != alert_id(account, event.data.episode) or event.id != event_id(event.data.alert_id, number, kind):
             problems.append(f"{at}: its ids are not those of its account, episode, sequence and kind")
-        if number > 1 and parse_us(event.time) < parse_us(events[number - 2].time):
-            problems.append(f"{at}: it is earlier than the one before")
         is_open, episode = kind != "resolved", event.data.episode
     return problems
 
