@@ -27,6 +27,7 @@ DERIVED: tuple[tuple[str, str, tuple[int, ...], int], ...] = (
     ("payments_day", "<i4", (), 0),
     ("overdue_from", "<i8", (), NEVER),
     ("is_deleted", "?", (), 0),
+    ("is_ended", "?", (), 0),
 )
 """Columns that are not stored: name, type, shape and empty value of what the parts and the last checkpoint yield."""
 
@@ -86,6 +87,7 @@ class Columns:
     payments_day: NDArray[np.int32]
     overdue_from: NDArray[np.int64]
     is_deleted: NDArray[np.bool_]
+    is_ended: NDArray[np.bool_]
     said_score: NDArray[np.int32]
     said_contribution: NDArray[np.int32]
     trigger_topic: NDArray[np.int8]

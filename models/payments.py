@@ -11,6 +11,9 @@ from models.parts import Number, Write, day_ring, least, let_go, rank, wins, wri
 from models.row import NEVER
 from models.times import parse_us
 
+ENDED = frozenset({"canceled", "incomplete_expired"})
+"""Statuses of a subscription that is over: an account with no other has left, and nobody is to be alerted of it any more."""
+
 UNPAID = frozenset({"issued", "payment_failed", "overdue"})
 
 
@@ -63,6 +66,7 @@ class Subscription(msgspec.Struct, array_like=True, gc=False):
     at: int
     id: str
     data: bytes
+    status: str
 
 
 class Payment(msgspec.Struct, array_like=True, gc=False):
@@ -143,7 +147,9 @@ def _subscription(payment: Payment, event: events.SubscriptionUpserted, at: int)
     known = payment.subscriptions.get(event.data.subscription_id)
     version = event.data.version
     if known is None or (version, at, rank(event)) > (known.version, known.at, known.id):
-        payment.subscriptions[event.data.subscription_id] = Subscription(version, at, rank(event), _encode(event.data))
+        payment.subscriptions[event.data.subscription_id] = Subscription(
+            version, at, rank(event), _encode(event.data), event.data.status
+        )
 
 
 def _refund(payment: Payment, event: events.RefundCreated, at: int) -> None:
@@ -220,6 +226,7 @@ def derive(columns: Columns, slot: int, payment: Payment) -> None:
     newest = max((time for times in (failed, paid) for time in times), default=0)
     columns.payments_failed[slot], _ = day_ring(failed, newest, columns.payments_failed.shape[1])
     columns.payments_paid[slot], columns.payments_day[slot] = day_ring(paid, newest, columns.payments_paid.shape[1])
+    columns.is_ended[slot] = bool(payment.subscriptions) and all(s.status in ENDED for s in payment.subscriptions.values())
     columns.overdue_from[slot] = least(
         since for invoice in payment.invoices.values() if (since := invoice.overdue_from) is not None
     )

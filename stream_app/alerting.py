@@ -62,7 +62,7 @@ class Alerting:
         """Let the policy look at one assessed account; `score` is `NONE` where there is none."""
         columns = self._columns
         before = self._state(slot)
-        facts = Facts(None if score == NONE else score, is_insufficient, bool(columns.is_deleted[slot]))
+        facts = Facts(None if score == NONE else score, is_insufficient, bool(columns.is_deleted[slot] | columns.is_ended[slot]))
         decision = decide(before, facts, as_of, self._rules)
         if decision.state != before:
             self._keep(slot, decision.state)

@@ -422,7 +422,7 @@ class Partition:
             columns.alert_severity[slots],
             found.score,
             insufficient,
-            columns.is_deleted[slots],
+            columns.is_deleted[slots] | columns.is_ended[slots],
             self.definition.rules,
         )
         for i in np.flatnonzero(asked).tolist():
