@@ -28,6 +28,7 @@ DERIVED: tuple[tuple[str, str, tuple[int, ...], int], ...] = (
     ("overdue_from", "<i8", (), NEVER),
     ("is_deleted", "?", (), 0),
     ("is_ended", "?", (), 0),
+    ("has_subscriptions", "?", (), 0),
 )
 """Columns that are not stored: name, type, shape and empty value of what the parts and the last checkpoint yield."""
 
@@ -88,6 +89,7 @@ class Columns:
     overdue_from: NDArray[np.int64]
     is_deleted: NDArray[np.bool_]
     is_ended: NDArray[np.bool_]
+    has_subscriptions: NDArray[np.bool_]
     said_score: NDArray[np.int32]
     said_contribution: NDArray[np.int32]
     trigger_topic: NDArray[np.int8]

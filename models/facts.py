@@ -4,7 +4,7 @@ import msgspec
 
 from models import events
 from models.columns import Columns
-from models.parts import OBJECTS_MAX, Number, Write, rank, write, write_number
+from models.parts import END_OF_TIME, OBJECTS_MAX, Number, Write, rank, write, write_number
 from models.times import parse_us
 
 TEXT_FACTS = ("name", "segment", "industry", "region", "plan", "parent_id", "owner", "created_at", "lifecycle_stage", "currency")
@@ -39,7 +39,7 @@ def empty() -> Facts:
     return Facts([], {}, {}, {})
 
 
-def fold(facts: Facts, event: object, at: int, newest: int) -> None:  # noqa: ARG001 - the signature that the parts share
+def fold(facts: Facts, event: object, at: int) -> None:
     """Take one account event into the facts; types that nothing is kept of yet change nothing."""
     match event:
         case events.AccountCreated() | events.AccountUpdated():
@@ -89,6 +89,20 @@ def _text(facts: Facts, name: str, value: str, at: int, event_id: str) -> None:
 
 def _number(facts: Facts, name: str, value: int, at: int, event_id: str) -> None:
     facts.numbers[name] = write_number(facts.numbers.get(name), value, at, event_id)
+
+
+def finished_at(_facts: Facts) -> int:
+    """Nothing of the facts grows old."""
+    return END_OF_TIME
+
+
+def is_crowded(_facts: Facts) -> bool:
+    """Contracts are counted as they come."""
+    return False
+
+
+def drop_old(facts: Facts, newest: int) -> None:
+    """Do nothing: facts stay."""
 
 
 def derive(columns: Columns, slot: int, facts: Facts) -> None:

@@ -5,7 +5,7 @@ Synchronous and deterministic: the state after a list of events does not depend 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, cast
 
 import msgspec
 import numpy as np
@@ -15,28 +15,48 @@ from models import events, facts, payments, support, usage
 from models.columns import Columns
 from models.fixed import Ints
 from models.input_topics import ACCOUNTS, PAYMENTS, TICKETS, TOPIC_INDEX, USAGE
-from models.parts import GRACE_US, is_known, remember
+from models.parts import GRACE_US, KEEP_US, is_known, remember
 from models.row import NEVER
 from models.usage import NO_USE, Outcome
 
 
+class Kind(Protocol):
+    """What a module of a part offers (`models.support`, `models.payments`, `models.facts`)."""
+
+    def empty(self) -> Any:
+        """A part with nothing in it."""
+
+    def fold(self, part: Any, event: Any, at: int, /) -> None:
+        """Take one event into a part."""
+
+    def finished_at(self, part: Any, /) -> int:
+        """When the oldest object ended that may be let go."""
+
+    def is_crowded(self, part: Any, /) -> bool:
+        """Whether a part holds more than it may."""
+
+    def drop_old(self, part: Any, newest: int, /) -> None:
+        """Let go of what is old or too many."""
+
+    def derive(self, columns: Columns, slot: int, part: Any, /) -> None:
+        """Put what a score needs into the columns."""
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
-    """How one kind of part is made, read, folded, written and turned into columns."""
+    """One kind of part: its name, how its bytes are read, and the module that knows the rest."""
 
     name: str
-    empty: Callable[[], Any]
     read: Callable[[bytes], Any]
-    fold: Callable[[Any, Any, int, int], None]
-    derive: Callable[[Columns, int, Any], None]
+    kind: Kind
 
 
 _write = msgspec.msgpack.Encoder().encode
 
 PARTS: dict[str, Part] = {
-    TICKETS: Part("support", support.empty, msgspec.msgpack.Decoder(support.Support).decode, support.fold, support.derive),
-    PAYMENTS: Part("payment", payments.empty, msgspec.msgpack.Decoder(payments.Payment).decode, payments.fold, payments.derive),
-    ACCOUNTS: Part("facts", facts.empty, msgspec.msgpack.Decoder(facts.Facts).decode, facts.fold, facts.derive),
+    TICKETS: Part("support", msgspec.msgpack.Decoder(support.Support).decode, cast("Kind", support)),
+    PAYMENTS: Part("payment", msgspec.msgpack.Decoder(payments.Payment).decode, cast("Kind", payments)),
+    ACCOUNTS: Part("facts", msgspec.msgpack.Decoder(facts.Facts).decode, cast("Kind", facts)),
 }
 """The part that each rare input topic is folded into."""
 
@@ -69,46 +89,62 @@ def _fold_parts(
     columns: Columns, topic: str, batch: list[Any], slots: Ints, times: Ints, identity: NDArray[np.uint64]
 ) -> tuple[NDArray[np.int8], list[tuple[str, int]]]:
     part, index = PARTS[topic], TOPIC_INDEX[topic]
+    stored_parts = columns.parts[part.name]
     outcome = np.zeros(len(batch), np.int8)
     of_account: dict[int, list[int]] = {}
     for i, slot in enumerate(slots.tolist()):
         of_account.setdefault(slot, []).append(i)
     at, who = times.tolist(), identity.tolist()
+    newest_before = columns.newest[list(of_account), index].tolist()
     changed = []
-    for slot, places in of_account.items():
-        stored = columns.parts[part.name][slot]
-        state = part.empty() if stored is None else part.read(stored)
-        newest = int(columns.newest[slot, index])
-        applied = 0
-        for i in places:
-            seen = is_known(state.ids, who[i])
-            if seen is not False:
-                outcome[i] = Outcome.DUPLICATE if seen else Outcome.CONFLICT
-            elif newest != NEVER and at[i] < newest - GRACE_US:
-                outcome[i] = Outcome.LATE
-            else:
-                newest = max(newest, at[i])
-                part.fold(state, batch[i], at[i], newest)
-                remember(state.ids, who[i])
-                applied += 1
+    for (slot, places), before in zip(of_account.items(), newest_before, strict=True):
+        stored = stored_parts[slot]
+        state = part.kind.empty() if stored is None else part.read(stored)
+        newest, applied = _fold_part(part, state, batch, places, at, who, before, outcome)
         if applied:
             columns.newest[slot, index] = newest
             columns.applied[slot, index] += applied
-            columns.parts[part.name][slot] = _write(state)
-            part.derive(columns, slot, state)
+            stored_parts[slot] = _write(state)
+            part.kind.derive(columns, slot, state)
             changed.append((part.name, slot))
     return outcome, changed
+
+
+def _fold_part(
+    part: Part, state: Any, batch: list[Any], places: list[int], at: list[int], who: list[int], newest: int, outcome: NDArray[np.int8]
+) -> tuple[int, int]:
+    """Fold the events of one account; its newest event time, and how many were applied."""
+    kind, ids = part.kind, state.ids
+    applied = 0
+    finished_at: int | None = None
+    for i in places:
+        seen = is_known(ids, who[i])
+        if seen is not False:
+            outcome[i] = Outcome.DUPLICATE if seen else Outcome.CONFLICT
+        elif newest != NEVER and at[i] < newest - GRACE_US:
+            outcome[i] = Outcome.LATE
+        else:
+            newest = max(newest, at[i])
+            kind.fold(state, batch[i], at[i])
+            remember(ids, who[i])
+            applied += 1
+            # What is old is looked for only when something can be old: an object that was just touched is as young as its event.
+            finished_at = kind.finished_at(state) if finished_at is None else min(finished_at, at[i])
+            if finished_at < newest - KEEP_US or kind.is_crowded(state):
+                kind.drop_old(state, newest)
+                finished_at = kind.finished_at(state)
+    return newest, applied
 
 
 def restore_part(columns: Columns, name: str, slot: int, stored: bytes) -> None:
     """Take a stored part back: its bytes, and the columns that are derived from it."""
     part = PART_BY_NAME[name]
     columns.parts[name][slot] = stored
-    part.derive(columns, slot, part.read(stored))
+    part.kind.derive(columns, slot, part.read(stored))
 
 
 def read_part(columns: Columns, name: str, slot: int) -> Any:
     """A decoded copy of an account's part; an empty one when it has none."""
     part = PART_BY_NAME[name]
     stored = columns.parts[name][slot]
-    return part.empty() if stored is None else part.read(stored)
+    return part.kind.empty() if stored is None else part.read(stored)

@@ -21,6 +21,8 @@ KNOWN_IDS = 256
 KEEP_DAYS = 105
 """Days that a finished object is kept after its newest event: the longest window, and the lateness twice over."""
 
+KEEP_US = KEEP_DAYS * DAY_US
+
 OBJECTS_MAX = 1000
 """Objects of a kind that an account keeps at the most, so that no account's state grows without bound."""
 
@@ -28,6 +30,7 @@ GRACE_US = 7 * DAY_US
 """How much older than the newest event of its account and topic an event may be and still count."""
 
 BYTE_MAX = 255
+END_OF_TIME = 2**63 - 1
 
 
 def rank(event: Any) -> str:
@@ -86,7 +89,7 @@ def remember(ids: list[int], identity: int) -> None:
 
 def let_go(ages: Iterable[tuple[int, str, bool]], newest: int) -> list[str]:
     """The ids of the objects to drop, from `(newest time, id, is finished)` of each."""
-    horizon = newest - KEEP_DAYS * DAY_US
+    horizon = newest - KEEP_US
     kept, dropped = [], []
     for age in ages:
         if age[2] and age[0] < horizon:
@@ -99,18 +102,25 @@ def let_go(ages: Iterable[tuple[int, str, bool]], newest: int) -> list[str]:
     return dropped
 
 
-def day_ring(times: list[int], newest: int, length: int) -> tuple[NDArray[np.uint8], int]:
-    """How many of the times fall on each of `length` days, at day modulo that, at most 255 a day; and the day of `newest`.
+def day_ring(times: list[int], newest: int, length: int) -> NDArray[np.uint8] | int:
+    """How many of the times fall on each of `length` days, at day modulo that, at most 255 a day; 0 when there is none.
 
     `newest` is at least the greatest of the times; days too old for a ring that ends there are left out.
     """
-    ring = np.zeros(length, np.uint8)
+    if not times or not length:
+        return 0
+    ring = bytearray(length)
     last = newest // DAY_US
     for time in times:
         day = time // DAY_US
         if day > last - length and ring[day % length] < BYTE_MAX:
             ring[day % length] += 1
-    return ring, last
+    return np.frombuffer(ring, np.uint8)
+
+
+def oldest(times: Iterable[int]) -> int:
+    """The least of some instants, the end of time when there is none."""
+    return min(times, default=END_OF_TIME)
 
 
 def least(times: Iterable[int]) -> int:

@@ -7,9 +7,9 @@ import msgspec
 
 from models import events
 from models.columns import Columns
-from models.parts import Number, Write, day_ring, least, let_go, rank, wins, write
+from models.parts import OBJECTS_MAX, Number, Write, day_ring, least, let_go, oldest, rank, wins, write
 from models.row import NEVER
-from models.times import parse_us
+from models.times import DAY_US, parse_us
 
 ENDED = frozenset({"canceled", "incomplete_expired"})
 """Statuses of a subscription that is over: an account with no other has left, and nobody is to be alerted of it any more."""
@@ -89,10 +89,9 @@ def empty() -> Payment:
     return Payment([], {}, {}, {}, {}, {}, {})
 
 
-def fold(payment: Payment, event: Any, at: int, newest: int) -> None:
-    """Take one payment event into the account's payments; `newest` is the account's newest payment event, this one included."""
+def fold(payment: Payment, event: Any, at: int) -> None:
+    """Take one payment event into the account's payments."""
     _CHANGES[type(event)](payment, event, at)
-    _let_go(payment, newest)
 
 
 def _issue(payment: Payment, event: events.InvoiceIssued, at: int) -> None:
@@ -186,7 +185,31 @@ _CHANGES: dict[type, Callable[[Payment, Any, int], None]] = {
 }
 
 
-def _let_go(payment: Payment, newest: int) -> None:
+def finished_at(payment: Payment) -> int:
+    """The least newest time of an object that may be let go: when it is old enough, `drop_old` has something to do."""
+    least_at = oldest(invoice.newest_at for invoice in payment.invoices.values() if not invoice.is_unpaid)
+    for charge in payment.charges.values():
+        least_at = min(least_at, charge.outcome.at)
+    for amounts in (payment.refunds, payment.disputes, payment.credit_notes):
+        for amount in amounts.values():
+            least_at = min(least_at, amount.at)
+    return least_at
+
+
+def is_crowded(payment: Payment) -> bool:
+    """Whether there are more objects of a kind than are kept."""
+    return (
+        len(payment.charges) > OBJECTS_MAX
+        or len(payment.invoices) > OBJECTS_MAX
+        or len(payment.subscriptions) > OBJECTS_MAX
+        or len(payment.refunds) > OBJECTS_MAX
+        or len(payment.disputes) > OBJECTS_MAX
+        or len(payment.credit_notes) > OBJECTS_MAX
+    )
+
+
+def drop_old(payment: Payment, newest: int) -> None:
+    """Let go of what is finished and old, or too many; `newest` is the account's newest payment event."""
     for name in let_go(((i.newest_at, name, not i.is_unpaid) for name, i in payment.invoices.items()), newest):
         del payment.invoices[name]
     for name in let_go(((c.outcome.at, name, True) for name, c in payment.charges.items()), newest):
@@ -223,9 +246,11 @@ def last_failure_at(payment: Payment) -> int:
 def derive(columns: Columns, slot: int, payment: Payment) -> None:
     """Put the figures that a score needs into the account's columns."""
     failed, paid = list(_failures(payment)), list(_payments(payment))
-    newest = max((time for times in (failed, paid) for time in times), default=0)
-    columns.payments_failed[slot], _ = day_ring(failed, newest, columns.payments_failed.shape[1])
-    columns.payments_paid[slot], columns.payments_day[slot] = day_ring(paid, newest, columns.payments_paid.shape[1])
+    newest = max(max(failed, default=0), max(paid, default=0))
+    columns.payments_day[slot] = newest // DAY_US
+    columns.payments_failed[slot] = day_ring(failed, newest, columns.payments_failed.shape[1])
+    columns.payments_paid[slot] = day_ring(paid, newest, columns.payments_paid.shape[1])
+    columns.has_subscriptions[slot] = bool(payment.subscriptions)
     columns.is_ended[slot] = bool(payment.subscriptions) and all(s.status in ENDED for s in payment.subscriptions.values())
     columns.overdue_from[slot] = least(
         since for invoice in payment.invoices.values() if (since := invoice.overdue_from) is not None

@@ -7,7 +7,8 @@ import msgspec
 
 from models import events
 from models.columns import Columns
-from models.parts import Write, day_ring, let_go, rank, write
+from models.parts import OBJECTS_MAX, Write, day_ring, let_go, oldest, rank, write
+from models.times import DAY_US
 
 OPEN = frozenset({"new", "open", "pending", "hold"})
 URGENT = frozenset({"high", "urgent"})
@@ -58,8 +59,8 @@ def empty() -> Support:
     return Support([], {})
 
 
-def fold(support: Support, event: Any, at: int, newest: int) -> None:
-    """Take one ticket event into the account's tickets; `newest` is the account's newest ticket event, this one included."""
+def fold(support: Support, event: Any, at: int) -> None:
+    """Take one ticket event into the account's tickets."""
     if event.data.ticket_id is None:
         support.abandoned += 1
     else:
@@ -67,6 +68,20 @@ def fold(support: Support, event: Any, at: int, newest: int) -> None:
         change = _CHANGES.get(type(event))
         if change is not None:
             change(ticket, event, at)
+
+
+def finished_at(support: Support) -> int:
+    """The least newest time of a ticket that is not open: when it is old enough, `drop_old` has something to do."""
+    return oldest(ticket.newest_at for ticket in support.tickets.values() if not ticket.is_open)
+
+
+def is_crowded(support: Support) -> bool:
+    """Whether there are more tickets than are kept."""
+    return len(support.tickets) > OBJECTS_MAX
+
+
+def drop_old(support: Support, newest: int) -> None:
+    """Let go of what is finished and old, or too many; `newest` is the account's newest ticket event."""
     for name in let_go(((t.newest_at, name, not t.is_open) for name, t in support.tickets.items()), newest):
         del support.tickets[name]
 
@@ -138,9 +153,9 @@ _CHANGES: dict[type, Callable[[Ticket, Any, int], None]] = {
 def derive(columns: Columns, slot: int, support: Support) -> None:
     """Put the figures that a score needs into the account's columns."""
     counted = [t.created_at for t in support.tickets.values() if t.created_at is not None and t.is_counted]
-    columns.tickets_created[slot], columns.tickets_day[slot] = day_ring(
-        counted, max(counted, default=0), columns.tickets_created.shape[1]
-    )
+    newest = max(counted, default=0)
+    columns.tickets_day[slot] = newest // DAY_US
+    columns.tickets_created[slot] = day_ring(counted, newest, columns.tickets_created.shape[1])
     still_open = [t for t in support.tickets.values() if t.is_open]
     columns.tickets_open[slot] = min(len(still_open), 65_535)
     columns.tickets_open_urgent[slot] = min(sum(t.is_urgent for t in still_open), 65_535)

@@ -454,7 +454,7 @@ class Partition:
     def profile(self, slot: int) -> Profile:
         """What every score says of an account besides its numbers."""
         columns = self.columns
-        if columns.parts["facts"][slot] is None and columns.parts["payment"][slot] is None:
+        if columns.parts["facts"][slot] is None and not columns.has_subscriptions[slot]:
             return NOBODY
         known = self._profiles.get(slot)
         if known is None:
@@ -466,6 +466,13 @@ class Partition:
     def bands(self) -> Ints:
         """How many accounts are in each band, by the number of the band."""
         return np.bincount(self.columns.band[: len(self.columns)], minlength=len(Band))
+
+    def _profiles_of(self, slots: Ints) -> list[Profile]:
+        facts = self.columns.parts["facts"]
+        return [
+            self.profile(slot) if has_subscriptions or facts[slot] is not None else NOBODY
+            for slot, has_subscriptions in zip(slots.tolist(), self.columns.has_subscriptions[slots].tolist(), strict=True)
+        ]
 
     # -- what is to be written
 
@@ -485,7 +492,7 @@ class Partition:
         slots = np.flatnonzero(columns.is_dirty[: len(columns)])
         columns.is_dirty[slots] = False
         self._dirty = 0
-        taken = Scores.take(columns, slots, self._said, [self.profile(slot) for slot in slots.tolist()])
+        taken = Scores.take(columns, slots, self._said, self._profiles_of(slots))
         columns.said_score[slots] = columns.score[slots]
         columns.said_contribution[slots] = columns.contribution[slots]
         columns.trigger_id[slots] = None

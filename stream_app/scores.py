@@ -103,16 +103,15 @@ class Scores:
         test holds it against `HealthScored`.
         """
         part = slice(start, stop)
-        scored_at = self.as_of[part].tolist()
         texts = Texts()
         records = []
-        for key, account, score, band, coverage, as_of, trigger, (components, age), moved, profile in zip(
+        for key, account, score, band, coverage, (as_of, at), trigger, (components, age), moved, profile in zip(
             keys,
             quoted(keys),
             self.score[part].tolist(),
             self.band[part].tolist(),
             self.coverage[part].tolist(),
-            scored_at,
+            zip(self.as_of[part].tolist(), many_texts(self.as_of[part]), strict=True),
             self._triggers(part, keys),
             self._components(part),
             self._moves(part),
@@ -120,7 +119,6 @@ class Scores:
             strict=True,
         ):
             points = "null" if score == NONE else POINTS[score]
-            at = texts.of(as_of)
             record = (
                 f'{{"id":{trigger[0]},"subject":{account},"time":"{at}","data":{{"account_id":{account},"score":{points},'
                 f'"computed_score":{points},"band":"{BAND_NAMES[band]}","override":null,"churn_risk":null,"calibrated":false,'
