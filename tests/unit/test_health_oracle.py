@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from random import Random
@@ -12,11 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models.columns import Columns
+from models.columns import RINGS, Columns
 from models.fixed import FULL, SCALE
 from models.health import BAND_NAMES, Assessment, Line, Scale, assess, band_of, shortfalls, weigh
 from models.measures import MEASURES, WORDS, Instant, missing
-from models.row import COMPONENT_SLOTS, NONE
+from models.row import COMPONENT_SLOTS, NONE, RING_DAYS
 from models.scorecard import COMPONENTS, Scorecard
 from tests.support import oracle
 from tests.support.equality import scorecard_record
@@ -50,7 +51,9 @@ def random_card(rng: Random) -> Scorecard:
 
 def folded(history: list[Record]) -> tuple[Columns, dict[str, oracle.Oracle]]:
     """Fold a history on both sides."""
-    worker = MemoryWorker(log_of(history), definition())
+    plain = definition()
+    every_window = replace(plain.scale, ring_days=dict.fromkeys(RINGS, RING_DAYS))  # for any scorecard, not for one
+    worker = MemoryWorker(log_of(history), replace(plain, scale=every_window))
     worker.run(Random(0))
     return worker.partition.columns, oracle.replay((topic_of(record), record) for record in history)[0]
 
