@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+UNTIL: Final = datetime(2014, 5, 1, tzinfo=UTC)
+"""In the middle of the sample's last term: the table at the end is of accounts that could still be kept."""
+
 LINE_EVERY_SECONDS: Final = 5.0
 SCRAPE_EVERY_SECONDS: Final = 0.1
 QUIET_SECONDS: Final = 3.0
@@ -41,6 +45,7 @@ def demo(
         typer.Argument(metavar="DIR", show_default="the sample that ships", file_okay=False, help="Where OULAD files are."),
     ] = SAMPLE_DIR,
     speed: PaceOption = "max",  # type: ignore[assignment]  # the text that the parser is given
+    until: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="First day of the log that is not replayed.")] = UNTIL,
     exit_when_done: Annotated[
         bool, typer.Option("--exit-when-done", help="End by itself when the replay is done and all of it was scored.")
     ] = False,
@@ -54,11 +59,12 @@ def demo(
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what it would log is told in one line of ours
     with one_line_errors(), caught() as interrupts:
         corpus = oulad.corpus(directory)
-        board = Board(corpus.count(Window()))
+        window = Window.chosen(corpus, None, until.date(), None)
+        board = Board(corpus.count(window))
         console.print(f"Data    {corpus.title}: {board.total:,} events", soft_wrap=True)
         try:
             with running_stack(console, interrupts) as stack:
-                with Feeder(corpus, stack.connection, stack.installation.prefix, speed) as feeder:
+                with Feeder(corpus, window, stack.connection, stack.installation.prefix, speed) as feeder:
                     _watch(stack, feeder, board, console, interrupts, exit_when_done=exit_when_done)
                 console.print(summary(board))
                 console.print("Ending: the worker, then Kafka ...")

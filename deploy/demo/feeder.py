@@ -15,31 +15,24 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from deploy.demo.view import Board, Ending
-    from deploy.replay.corpus import Corpus
+    from deploy.replay.corpus import Corpus, Window
     from deploy.replay.envelope import Event
 
 
-AHEAD: Final = 1_500
-"""So many events at most are sent that the worker has not read.
-
-Its topics differ in size by a factor of ten. Were all of them full, it would have read the payments of next year before
-the usage of today, and take for silence what it merely has not read.
-"""
 CHUNK: Final = 500
-_LOOK_EVERY_SECONDS: Final = 0.02
 
 
 class Feeder:
-    """A thread that replays no faster than the worker reads; a context manager that ends it."""
+    """A thread that replays the events of a window; a context manager that ends it."""
 
-    def __init__(self, corpus: Corpus, connection: Mapping[str, Any], prefix: str, pace: Pace) -> None:
+    def __init__(self, corpus: Corpus, window: Window, connection: Mapping[str, Any], prefix: str, pace: Pace) -> None:
         """Nothing is sent before it is entered."""
         self._corpus = corpus
+        self._window = window
         self._sender = Sender(connection, prefix)
         self._pace = pace
         self._stop = threading.Event()
         self._progress = Progress()
-        self._read = 0
         self._endings: SimpleQueue[tuple[str, str, Ending]] = SimpleQueue()
         self._failure: BaseException | None = None
         self._is_complete = False
@@ -64,8 +57,6 @@ class Feeder:
         is_complete = self._is_complete
         if self._failure is not None:
             raise self._failure
-        if board.worker is not None:
-            self._read = board.worker.read
         progress = self._progress
         board.sent, board.sent_until = progress.acknowledged, progress.reached
         while not self._endings.empty():
@@ -75,7 +66,7 @@ class Feeder:
     def _run(self) -> None:
         try:
             with self._sender as sender:
-                events = self._noted(self._corpus.events())
+                events = self._noted(self._window.of(self._corpus.events()))
                 send_all(events, sender, pace=self._pace, stop=self._stop, tell=self._take, chunk=CHUNK)
             self._is_complete = not self._stop.is_set()
         except BaseException as failure:  # noqa: BLE001 - handed to the thread that asks, which raises it
@@ -83,8 +74,6 @@ class Feeder:
 
     def _take(self, progress: Progress) -> None:
         self._progress = replace(progress)
-        while progress.acknowledged - self._read > AHEAD - CHUNK and not self._stop.is_set():
-            self._stop.wait(_LOOK_EVERY_SECONDS)
 
     def _noted(self, events: Iterable[Event]) -> Iterator[Event]:
         """Pass events on, and note which subscriptions end: that is what the alerts are held against."""
