@@ -128,7 +128,7 @@ WORDS: dict[str, str] = {
     **{f"usage_events_{days}": f"{{value}} uses in {days} days" for days in WINDOWS},
     **{f"usage_active_days_{days}": f"active on {{value}} of the last {days} days" for days in WINDOWS},
     "usage_idle_days": "last used {value} days ago",
-    "usage_pace": "uses its last 7 days at {value} times its 28-day pace",
+    "usage_pace": "the last 7 days at {value} times its usual pace",
     **{f"tickets_created_{days}": f"{{value}} tickets in {days} days" for days in WINDOWS},
     "tickets_open": "{value} open tickets",
     "tickets_open_urgent": "{value} open urgent tickets",
