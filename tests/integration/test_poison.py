@@ -1,0 +1,133 @@
+"""Records that cannot be used, between good ones on every partition: each ends as one dead letter, and nothing else notices."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from hashlib import sha256
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from models.dead_letters import KEY_MAX, VALUE_MAX
+from models.input_topics import INPUT_TOPICS
+from stream_app.release import RELEASE
+from stream_app.state_reader import partition_of
+from stream_app.topics import topic_name
+from tests.support.generate import Record, Scene, records, to_kafka
+from tests.support.kafka_io import Read, Sender, read_topic, wait_caught_up
+from tests.support.poison import POISON, Poison
+from tests.support.verify import Findings, error_headers, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tests.support.worker import Workers
+
+pytestmark = pytest.mark.integration
+
+PARTITIONS = 4
+GOOD_EACH = 3
+"""Good records before each poison record: fewer, and the breaker would rightly take it for a flood."""
+
+Written = tuple[str, bytes | None, bytes | None, tuple[tuple[str, bytes | None], ...]]
+"""What identifies a record that was sent: topic without a prefix, key, value, headers."""
+
+
+def good_records(partition: int, count: int) -> Iterator[Record]:
+    """Write usable records of accounts that belong on a partition: each once, none late."""
+    names = [f"acct-{number}" for number in range(100)]
+    mine = tuple(name for name in names if partition_of(name, PARTITIONS) == partition)
+    scene = Scene(accounts=mine, days=60, late=0, again=0, conflict=0, burst=0, edge=0)
+    return iter(records(Random(partition), count, scene))
+
+
+def send_between(crew: Workers, poison: Sequence[Poison]) -> dict[int, int]:
+    """Send every poison record to every partition, good ones of that partition around it; how many good ones, by partition."""
+    sender = Sender(crew.bootstrap, {"linger.ms": 20})
+    good = dict.fromkeys(range(PARTITIONS), 0)
+    for number in range(PARTITIONS):
+        usable = good_records(number, GOOD_EACH * (len(poison) + 1))
+        for each in poison:
+            for record in [next(usable) for _ in range(GOOD_EACH)]:
+                sender.send(*to_kafka(record, crew.prefix), partition=number)
+            if each.before is not None:
+                sent = each.before
+                sender.send(topic_name(crew.prefix, sent.topic), sent.key, sent.value, sent.headers, number)
+            sender.send(topic_name(crew.prefix, each.topic), each.key, each.value, each.headers, number)
+            good[number] += GOOD_EACH
+        for record in usable:
+            sender.send(*to_kafka(record, crew.prefix), partition=number)
+            good[number] += 1
+    sender.flush()
+    return good
+
+
+def written(crew: Workers, read: Read) -> Written:
+    """Identify a record that was read back."""
+    return read.topic.removeprefix(f"{crew.prefix}."), read.key, read.value, read.headers
+
+
+def test_poison_between_good_records_on_every_partition(crew: Workers) -> None:
+    """The whole catalogue, four times: each record once in dead-letters as it was, every good one applied, one process all along."""
+    bad: dict[Written, Poison] = {(each.topic, each.key, each.value, tuple(each.headers)): each for each in POISON}
+    assert len(bad) >= 60
+    good = send_between(crew, POISON)
+    worker = crew.start().wait_ready()
+    wait_caught_up(crew.bootstrap, crew.prefix, [topic_name(crew.prefix, topic) for topic in INPUT_TOPICS], 120)
+    assert worker.exit_code is None
+    assert {worker.pid} == {started.pid for started in crew.started}
+    assert worker.get("/livez")[0] == 200
+    assert worker.terminate() == 0
+
+    def usable(read: Read) -> dict[str, Any] | None:
+        return None if written(crew, read) in bad else msgspec.json.decode(read.value or b"")
+
+    found = verify(crew.settings(), usable).check()
+    befores = sum(each.before is not None for each in POISON)
+    applied = sum(counts["applied"] + counts["duplicate"] for counts in found.outcomes.values())
+    assert applied == sum(good.values()) + PARTITIONS * befores
+    assert not any(counts["late"] for counts in found.outcomes.values())
+    expect_letters(crew, found, bad)
+
+
+def expect_letters(crew: Workers, found: Findings, bad: dict[Written, Poison]) -> None:
+    """Hold each dead letter against the record that it names: bytes, headers, timestamp and reason."""
+    inputs = {
+        (read.topic, read.partition, read.offset): read
+        for topic in INPUT_TOPICS
+        for by_number in read_topic(crew.bootstrap, topic_name(crew.prefix, topic)).values()
+        for read in by_number
+    }
+    assert len(found.dead_letters) == PARTITIONS * len(bad)
+    reasons: dict[str, Counter[str]] = defaultdict(Counter)
+    for letter in found.dead_letters:
+        told = error_headers(letter)
+        original = inputs[told["topic"], int(told["partition"]), int(told["offset"])]
+        poison = bad[written(crew, original)]
+        reasons[poison.name][told["reason"]] += 1
+        expect_unchanged(letter, original, told)
+        assert told["version"] == RELEASE, poison.name
+        assert told["stage"] == ("fold" if told["reason"] == "conflicting_duplicate" else "decode"), poison.name
+        assert told["message"].isprintable(), poison.name
+        assert letter.partition == original.partition, poison.name
+    assert reasons == {each.name: {each.reason.value: PARTITIONS} for each in bad.values()}
+
+
+def expect_unchanged(letter: Read, original: Read, told: dict[str, str]) -> None:
+    """Compare a dead letter with its record: all of it, or its beginning with the digest of the whole."""
+    assert letter.timestamp == original.timestamp
+    kept = [header for header in letter.headers if not header[0].startswith("churnwatch.error.")]
+    assert kept == list(original.headers)
+    assert letter.headers[: len(kept)] == original.headers
+    for mine, theirs, most, digest in (
+        (letter.value, original.value, VALUE_MAX, "sha256"),
+        (letter.key, original.key, KEY_MAX, "key_sha256"),
+    ):
+        if theirs is not None and len(theirs) > most:
+            assert mine == theirs[:most]
+            assert told[digest] == sha256(theirs).hexdigest()
+        else:
+            assert mine == theirs
+            assert digest not in told
