@@ -1,10 +1,13 @@
 """What is known of an account itself (docs/state.md section 5): name, segment, owner, contracts; last write by `(time, id)`."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from models import events
 from models.columns import Columns
-from models.parts import END_OF_TIME, OBJECTS_MAX, Number, Write, rank, write, write_number
+from models.fixed import Ints
+from models.parts import END_OF_TIME, OBJECTS_MAX, Derived, Number, Write, rank, write, write_number
 from models.times import parse_us
 
 TEXT_FACTS = ("name", "segment", "industry", "region", "plan", "parent_id", "owner", "created_at", "lifecycle_stage", "currency")
@@ -18,6 +21,7 @@ class Facts(msgspec.Struct, array_like=True, gc=False):
     texts: dict[str, Write]
     numbers: dict[str, Number]
     contracts: dict[str, Number]
+    oldest_at: int = END_OF_TIME
 
     def text(self, name: str) -> str | None:
         """The value of a text fact."""
@@ -96,15 +100,15 @@ def finished_at(_facts: Facts) -> int:
     return END_OF_TIME
 
 
-def is_crowded(_facts: Facts) -> bool:
-    """Contracts are counted as they come."""
-    return False
-
-
 def drop_old(facts: Facts, newest: int) -> None:
     """Do nothing: facts stay."""
 
 
-def derive(columns: Columns, slot: int, facts: Facts) -> None:
-    """Put the figures that a score needs into the account's columns."""
-    columns.is_deleted[slot] = facts.number("is_deleted") == 1
+def derived(_columns: Columns, facts: Facts) -> Derived:
+    """The figures of an account that a score needs."""
+    return (facts.number("is_deleted") == 1,)
+
+
+def put(columns: Columns, slots: Ints, many: Sequence[Derived]) -> None:
+    """Put the figures of some accounts into their columns."""
+    columns.is_deleted[slots] = [is_deleted for (is_deleted,) in many]

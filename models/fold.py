@@ -3,7 +3,7 @@
 Synchronous and deterministic: the state after a list of events does not depend on how it was cut into batches.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -15,7 +15,7 @@ from models import events, facts, payments, support, usage
 from models.columns import Columns
 from models.fixed import Ints
 from models.input_topics import ACCOUNTS, PAYMENTS, TICKETS, TOPIC_INDEX, USAGE
-from models.parts import GRACE_US, KEEP_US, is_known, remember
+from models.parts import GRACE_US, KEEP_US, KNOWN_IDS, Derived, is_known, remember
 from models.row import NEVER
 from models.usage import NO_USE, Outcome
 
@@ -32,14 +32,14 @@ class Kind(Protocol):
     def finished_at(self, part: Any, /) -> int:
         """When the oldest object ended that may be let go."""
 
-    def is_crowded(self, part: Any, /) -> bool:
-        """Whether a part holds more than it may."""
-
     def drop_old(self, part: Any, newest: int, /) -> None:
         """Let go of what is old or too many."""
 
-    def derive(self, columns: Columns, slot: int, part: Any, /) -> None:
-        """Put what a score needs into the columns."""
+    def derived(self, columns: Columns, part: Any, /) -> Derived:
+        """What a score needs of a part."""
+
+    def put(self, columns: Columns, slots: Ints, many: Sequence[Derived], /) -> None:
+        """Put that of some accounts into the columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,28 +95,32 @@ def _fold_parts(
     for i, slot in enumerate(slots.tolist()):
         of_account.setdefault(slot, []).append(i)
     at, who = times.tolist(), identity.tolist()
-    newest_before = columns.newest[list(of_account), index].tolist()
-    changed = []
-    for (slot, places), before in zip(of_account.items(), newest_before, strict=True):
+    accounts = list(of_account)
+    changed, newest, applied, derived = [], [], [], []
+    for slot, before in zip(accounts, columns.newest[accounts, index].tolist(), strict=True):
         stored = stored_parts[slot]
         state = part.kind.empty() if stored is None else part.read(stored)
-        newest, applied = _fold_part(part, state, batch, places, at, who, before, outcome)
-        if applied:
-            columns.newest[slot, index] = newest
-            columns.applied[slot, index] += applied
+        latest, count = _fold_part(part.kind, state, batch, of_account[slot], at, who, before, outcome)
+        if count:
             stored_parts[slot] = _write(state)
-            part.kind.derive(columns, slot, state)
-            changed.append((part.name, slot))
-    return outcome, changed
+            changed.append(slot)
+            newest.append(latest)
+            applied.append(count)
+            derived.append(part.kind.derived(columns, state))
+    if changed:
+        where = np.array(changed, np.int64)
+        columns.newest[where, index] = newest
+        columns.applied[where, index] += np.array(applied, np.uint32)
+        part.kind.put(columns, where, derived)
+    return outcome, [(part.name, slot) for slot in changed]
 
 
 def _fold_part(
-    part: Part, state: Any, batch: list[Any], places: list[int], at: list[int], who: list[int], newest: int, outcome: NDArray[np.int8]
+    kind: Kind, state: Any, batch: list[Any], places: list[int], at: list[int], who: list[int], newest: int, outcome: NDArray[np.int8]
 ) -> tuple[int, int]:
     """Fold the events of one account; its newest event time, and how many were applied."""
-    kind, ids = part.kind, state.ids
+    ids = state.ids
     applied = 0
-    finished_at: int | None = None
     for i in places:
         seen = is_known(ids, who[i])
         if seen is not False:
@@ -128,19 +132,21 @@ def _fold_part(
             kind.fold(state, batch[i], at[i])
             remember(ids, who[i])
             applied += 1
-            # What is old is looked for only when something can be old: an object that was just touched is as young as its event.
-            finished_at = kind.finished_at(state) if finished_at is None else min(finished_at, at[i])
-            if finished_at < newest - KEEP_US or kind.is_crowded(state):
+            state.oldest_at = min(state.oldest_at, at[i])
+            # What is old is looked for only when something can be, what is too much only when there were that many events.
+            if state.oldest_at < newest - KEEP_US or len(ids) >= KNOWN_IDS:
                 kind.drop_old(state, newest)
-                finished_at = kind.finished_at(state)
+                state.oldest_at = kind.finished_at(state)
     return newest, applied
 
 
-def restore_part(columns: Columns, name: str, slot: int, stored: bytes) -> None:
-    """Take a stored part back: its bytes, and the columns that are derived from it."""
+def restore_parts(columns: Columns, name: str, slots: Ints, stored: list[bytes]) -> None:
+    """Take stored parts of one kind back: their bytes, and the columns that are derived from them."""
     part = PART_BY_NAME[name]
-    columns.parts[name][slot] = stored
-    part.kind.derive(columns, slot, part.read(stored))
+    parts = columns.parts[name]
+    for slot, value in zip(slots.tolist(), stored, strict=True):
+        parts[slot] = value
+    part.kind.put(columns, slots, [part.kind.derived(columns, part.read(value)) for value in stored])
 
 
 def read_part(columns: Columns, name: str, slot: int) -> Any:

@@ -5,14 +5,14 @@ in the order of the struct, so members are only ever added at the end, with a de
 stored in a record of its own only when it changed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.row import NEVER
+from models.fixed import Ints
 from models.times import DAY_US
 
 KNOWN_IDS = 256
@@ -102,27 +102,32 @@ def let_go(ages: Iterable[tuple[int, str, bool]], newest: int) -> list[str]:
     return dropped
 
 
-def day_ring(times: list[int], newest: int, length: int) -> NDArray[np.uint8] | int:
-    """How many of the times fall on each of `length` days, at day modulo that, at most 255 a day; 0 when there is none.
+def day_ring(times: list[int], newest: int, length: int) -> bytes:
+    """How many of the times fall on each of `length` days, a byte each at day modulo that, at most 255.
 
     `newest` is at least the greatest of the times; days too old for a ring that ends there are left out.
     """
     if not times or not length:
-        return 0
+        return bytes(length)
     ring = bytearray(length)
     last = newest // DAY_US
     for time in times:
         day = time // DAY_US
         if day > last - length and ring[day % length] < BYTE_MAX:
             ring[day % length] += 1
-    return np.frombuffer(ring, np.uint8)
+    return bytes(ring)
+
+
+def put_rings(rings: NDArray[np.uint8], slots: Ints, many: Sequence[bytes]) -> None:
+    """Put the rings of some accounts into their column, `(accounts, days)`."""
+    if rings.shape[1]:
+        rings[slots] = np.frombuffer(b"".join(many), np.uint8).reshape(len(many), rings.shape[1])
+
+
+Derived = tuple[Any, ...]
+"""What a part derives for the columns of its account, in the order that its `put` takes it."""
 
 
 def oldest(times: Iterable[int]) -> int:
     """The least of some instants, the end of time when there is none."""
     return min(times, default=END_OF_TIME)
-
-
-def least(times: Iterable[int]) -> int:
-    """The least of some instants, NEVER when there is none."""
-    return min(times, default=NEVER)

@@ -1,13 +1,14 @@
 """The subscriptions, invoices and charges of an account (docs/state.md section 4): last write by `(time, id)`, money in minor units."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from models import events
 from models.columns import Columns
-from models.parts import OBJECTS_MAX, Number, Write, day_ring, least, let_go, oldest, rank, wins, write
+from models.fixed import Ints
+from models.parts import END_OF_TIME, Derived, Number, Write, day_ring, let_go, oldest, put_rings, rank, wins, write
 from models.row import NEVER
 from models.times import DAY_US, parse_us
 
@@ -70,7 +71,10 @@ class Subscription(msgspec.Struct, array_like=True, gc=False):
 
 
 class Payment(msgspec.Struct, array_like=True, gc=False):
-    """The payment part of an account, each kind of object by its id."""
+    """The payment part of an account, each kind of object by its id.
+
+    Nothing that may be let go is older than `oldest_at`.
+    """
 
     ids: list[int]
     invoices: dict[str, Invoice]
@@ -79,6 +83,7 @@ class Payment(msgspec.Struct, array_like=True, gc=False):
     refunds: dict[str, Amount]
     disputes: dict[str, Amount]
     credit_notes: dict[str, Amount]
+    oldest_at: int = END_OF_TIME
 
 
 _encode = msgspec.json.Encoder().encode
@@ -196,18 +201,6 @@ def finished_at(payment: Payment) -> int:
     return least_at
 
 
-def is_crowded(payment: Payment) -> bool:
-    """Whether there are more objects of a kind than are kept."""
-    return (
-        len(payment.charges) > OBJECTS_MAX
-        or len(payment.invoices) > OBJECTS_MAX
-        or len(payment.subscriptions) > OBJECTS_MAX
-        or len(payment.refunds) > OBJECTS_MAX
-        or len(payment.disputes) > OBJECTS_MAX
-        or len(payment.credit_notes) > OBJECTS_MAX
-    )
-
-
 def drop_old(payment: Payment, newest: int) -> None:
     """Let go of what is finished and old, or too many; `newest` is the account's newest payment event."""
     for name in let_go(((i.newest_at, name, not i.is_unpaid) for name, i in payment.invoices.items()), newest):
@@ -243,15 +236,31 @@ def last_failure_at(payment: Payment) -> int:
     return max(_failures(payment), default=NEVER)
 
 
-def derive(columns: Columns, slot: int, payment: Payment) -> None:
-    """Put the figures that a score needs into the account's columns."""
+def derived(columns: Columns, payment: Payment) -> Derived:
+    """The figures of an account that a score needs."""
     failed, paid = list(_failures(payment)), list(_payments(payment))
     newest = max(max(failed, default=0), max(paid, default=0))
-    columns.payments_day[slot] = newest // DAY_US
-    columns.payments_failed[slot] = day_ring(failed, newest, columns.payments_failed.shape[1])
-    columns.payments_paid[slot] = day_ring(paid, newest, columns.payments_paid.shape[1])
-    columns.has_subscriptions[slot] = bool(payment.subscriptions)
-    columns.is_ended[slot] = bool(payment.subscriptions) and all(s.status in ENDED for s in payment.subscriptions.values())
-    columns.overdue_from[slot] = least(
-        since for invoice in payment.invoices.values() if (since := invoice.overdue_from) is not None
+    overdue_from = NEVER
+    for invoice in payment.invoices.values():
+        since = invoice.overdue_from
+        if since is not None and (overdue_from == NEVER or since < overdue_from):
+            overdue_from = since
+    return (
+        newest // DAY_US,
+        day_ring(failed, newest, columns.payments_failed.shape[1]),
+        day_ring(paid, newest, columns.payments_paid.shape[1]),
+        overdue_from,
+        bool(payment.subscriptions) and all(s.status in ENDED for s in payment.subscriptions.values()),
+        bool(payment.subscriptions),
     )
+
+
+def put(columns: Columns, slots: Ints, many: Sequence[Derived]) -> None:
+    """Put the figures of some accounts into their columns."""
+    days, failed, paid, overdue_from, is_ended, has_subscriptions = zip(*many, strict=True)
+    columns.payments_day[slots] = days
+    put_rings(columns.payments_failed, slots, failed)
+    put_rings(columns.payments_paid, slots, paid)
+    columns.overdue_from[slots] = overdue_from
+    columns.is_ended[slots] = is_ended
+    columns.has_subscriptions[slots] = has_subscriptions

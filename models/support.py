@@ -1,13 +1,14 @@
 """The tickets of an account (docs/state.md section 3): folded one event at a time, last write by `(time, id)`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
 from models import events
 from models.columns import Columns
-from models.parts import OBJECTS_MAX, Write, day_ring, let_go, oldest, rank, write
+from models.fixed import Ints
+from models.parts import END_OF_TIME, Derived, Write, day_ring, let_go, oldest, put_rings, rank, write
 from models.times import DAY_US
 
 OPEN = frozenset({"new", "open", "pending", "hold"})
@@ -47,11 +48,15 @@ class Ticket(msgspec.Struct, array_like=True, gc=False):
 
 
 class Support(msgspec.Struct, array_like=True, gc=False):
-    """The support part of an account: its tickets by id, the ids of its last ticket events, calls given up."""
+    """The support part of an account: its tickets by id, the ids of its last ticket events, calls given up.
+
+    No finished ticket is older than `oldest_at`.
+    """
 
     ids: list[int]
     tickets: dict[str, Ticket]
     abandoned: int = 0
+    oldest_at: int = END_OF_TIME
 
 
 def empty() -> Support:
@@ -73,11 +78,6 @@ def fold(support: Support, event: Any, at: int) -> None:
 def finished_at(support: Support) -> int:
     """The least newest time of a ticket that is not open: when it is old enough, `drop_old` has something to do."""
     return oldest(ticket.newest_at for ticket in support.tickets.values() if not ticket.is_open)
-
-
-def is_crowded(support: Support) -> bool:
-    """Whether there are more tickets than are kept."""
-    return len(support.tickets) > OBJECTS_MAX
 
 
 def drop_old(support: Support, newest: int) -> None:
@@ -150,12 +150,23 @@ _CHANGES: dict[type, Callable[[Ticket, Any, int], None]] = {
 }
 
 
-def derive(columns: Columns, slot: int, support: Support) -> None:
-    """Put the figures that a score needs into the account's columns."""
+def derived(columns: Columns, support: Support) -> Derived:
+    """The figures of an account that a score needs."""
     counted = [t.created_at for t in support.tickets.values() if t.created_at is not None and t.is_counted]
-    newest = max(counted, default=0)
-    columns.tickets_day[slot] = newest // DAY_US
-    columns.tickets_created[slot] = day_ring(counted, newest, columns.tickets_created.shape[1])
     still_open = [t for t in support.tickets.values() if t.is_open]
-    columns.tickets_open[slot] = min(len(still_open), 65_535)
-    columns.tickets_open_urgent[slot] = min(sum(t.is_urgent for t in still_open), 65_535)
+    newest = max(counted, default=0)
+    return (
+        newest // DAY_US,
+        day_ring(counted, newest, columns.tickets_created.shape[1]),
+        min(len(still_open), 65_535),
+        min(sum(t.is_urgent for t in still_open), 65_535),
+    )
+
+
+def put(columns: Columns, slots: Ints, many: Sequence[Derived]) -> None:
+    """Put the figures of some accounts into their columns."""
+    days, rings, still_open, urgent = zip(*many, strict=True)
+    columns.tickets_day[slots] = days
+    put_rings(columns.tickets_created, slots, rings)
+    columns.tickets_open[slots] = still_open
+    columns.tickets_open_urgent[slots] = urgent

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import fcntl
+import gc
 import logging
 import os
 from collections.abc import Iterator
@@ -41,6 +42,9 @@ from stream_app.topics import Installation, topic_name
 from stream_app.transport import Batches, BatchTransport, CursorOutsideLogError, PartitionBatch
 
 log = logging.getLogger(__name__)
+
+COLLECT_EVERY = (100_000, 50, 100)
+"""When Python looks for reference cycles: seldom. A batch makes thousands of objects and no cycle, and each look walks over all of them."""
 
 BROKER_WAIT_SECONDS = 60.0
 """How long a starting worker waits for a broker that cannot be reached."""
@@ -399,6 +403,7 @@ def _check_topics(settings: Settings) -> int:
 def run_worker(settings: Settings) -> int:
     """Run a scoring worker until it is stopped; the exit code. Raises ServiceExit for what can be said in one line."""
     configure_logging(settings.log_level, secret_values(settings))
+    gc.set_threshold(*COLLECT_EVERY)
     clock = WallClock()
     metrics = Metrics(CollectorRegistry())
     metrics.describe(RELEASE, settings.config_version)

@@ -116,19 +116,22 @@ class Checkpoints:
         now_ms = int(self._app.clock.now_us() // 1000)
         stored: list[tuple[bytes, bytes | None]] = []
         last = -1
+        states = {said.key: said.state for said in checkpoint.alerts}
+        others = [
+            (names.alerts, [_plain(said.key, said.event) for said in checkpoint.alerts]),
+            (names.alert_state, [_plain(key, value) for key, value in states.items()]),
+            (names.dead_letters, [(each.key, each.value, each.headers, each.timestamp_ms) for each in checkpoint.dead_letters]),
+        ]
         for part in checkpoint.slices(SLICE_ACCOUNTS):
             stored += part.changelog
-            sending = [send(producer, names.changelog, number, [_plain(key, value) for key, value in part.changelog], now_ms)]
-            if part.scores:
-                sending.append(send(producer, names.scores, number, [_plain(key, value) for key, value in part.scores], now_ms))
-            offset, *_ = await asyncio.gather(*sending)
+            sending = [
+                (names.changelog, [_plain(key, value) for key, value in part.changelog]),
+                (names.scores, [_plain(key, value) for key, value in part.scores]),
+                *others,
+            ]
+            offset, *_ = await asyncio.gather(*(send(producer, topic, number, records, now_ms) for topic, records in sending if records))
             last = max(last, offset)
-        alerts = [_plain(said.key, said.event) for said in checkpoint.alerts]
-        states = {said.key: said.state for said in checkpoint.alerts}
-        letters = [(letter.key, letter.value, letter.headers, letter.timestamp_ms) for letter in checkpoint.dead_letters]
-        await send(producer, names.alerts, number, alerts, now_ms)
-        await send(producer, names.alert_state, number, [_plain(key, value) for key, value in states.items()], now_ms)
-        await send(producer, names.dead_letters, number, letters, now_ms)
+            others = []
         return stored, last
 
 

@@ -215,7 +215,7 @@ class Partition:
         self.positions = read_cursor(cursor)
         keys: list[bytes] = []
         values: list[bytes] = []
-        later: list[tuple[str, bytes, bytes]] = []
+        parts: dict[str, tuple[list[bytes], list[bytes]]] = {name: ([], []) for name in _KEY_OF_PART}
         for key, value in records:
             kind = key[:1]
             if kind == b"r":
@@ -225,11 +225,13 @@ class Partition:
                     self._restore_rows(keys, values)
                     keys, values = [], []
             elif kind in KINDS:
-                later.append((KINDS[kind], key[1:], value))
+                keys_of_part, stored = parts[KINDS[kind]]
+                keys_of_part.append(key[1:])
+                stored.append(value)
         self._restore_rows(keys, values)
-        for name, key, value in later:
-            slot = int(self.columns.slots_of([key])[0])
-            fold.restore_part(self.columns, name, slot, value)
+        for name, (keys_of_part, stored) in parts.items():
+            if stored:
+                fold.restore_parts(self.columns, name, self.columns.slots_of(keys_of_part), stored)
         self._due_next = self._earliest_due()
 
     def _restore_rows(self, keys: list[bytes], values: list[bytes]) -> None:
