@@ -13,7 +13,7 @@ from faust.tables.recovery import Recovery
 from faust.types import TP
 from mode import Service
 
-from stream_app.exits import RestartNeeded
+from stream_app.exits import RestartNeeded, StateMustBeRebuilt
 from stream_app.pipeline import CURSOR_KEY, Partition
 
 if TYPE_CHECKING:
@@ -63,6 +63,20 @@ class BatchRecovery(Recovery):
         # end at once. Faust calls this again, with no await in between, right before it waits for the signal.
         super()._set_recovery_started()
         self.signal_recovery_end.clear()
+
+    async def _build_offsets(self, consumer: Any, tps: set[TP], destination: Any, title: str) -> None:
+        await super()._build_offsets(consumer, tps, destination, title)
+        for tp in sorted(tps & self.active_tps):
+            have, end = destination[tp], self.active_highwaters[tp]
+            # Faust would end with a traceback here; before the log's first record its offset is -1, as is the end of an empty one.
+            if title == "active" and have > end:
+                self.app.fail(
+                    StateMustBeRebuilt(
+                        f"the local store has {tp.topic} partition {tp.partition} up to offset {have}, but its log ends at {end}: "
+                        f"the changelog was deleted or made anew",
+                        "restore the changelog, or rebuild the state from the input topics",
+                    )
+                )
 
     @Service.task
     async def _slurp_changelogs(self) -> None:
@@ -185,9 +199,7 @@ class BatchRecovery(Recovery):
             database = store._db_for_partition(tp.partition)
             database.flush()  # what follows is written with the store's log, which must not begin before what it follows on
             partition = Partition(tp.partition, app.definition)
-            await app.loop.run_in_executor(
-                None, partition.restore, stored_items(database, store.offset_key), database.get(CURSOR_KEY)
-            )
+            await app.loop.run_in_executor(None, partition.restore, stored_items(database, store.offset_key), database.get(CURSOR_KEY))
             app.own(partition)
             for topic, position in partition.positions.items():
                 cursor[TP(topic, tp.partition)] = position.offset

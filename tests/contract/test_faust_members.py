@@ -64,6 +64,7 @@ OVERRIDDEN: Final[dict[type, dict[str, str]]] = {
     transport.BatchTransport: {"Consumer": "ClassVar"},
     recovery.BatchRecovery: {
         "on_rebalance": "(self, assigned: Set[TP], revoked: Set[TP], newly_assigned: Set[TP], generation_id: int = 0) -> None",
+        "_build_offsets": "(self, consumer: ConsumerT, tps: Set[TP], destination: Counter[TP], title: str) -> None",
         "_set_recovery_started": "(self) -> None",
         "_slurp_changelogs": "ServiceTask",
         "on_recovery_completed": "(self, generation_id: int = 0) -> None",
