@@ -60,7 +60,7 @@ class Sought(NamedTuple):
 
 
 class CursorOutsideLogError(Exception):
-    """A cursor points to records that the input topic does not have: it was shortened, or made anew."""
+    """A cursor and its log contradict each other: one of them was shortened, or made anew."""
 
 
 class BatchThread(driver.AIOKafkaConsumerThread):
@@ -109,9 +109,9 @@ class BatchThread(driver.AIOKafkaConsumerThread):
             return Fetched(records, starts, positions, {tp: end for tp, end in ends.items() if end is not None}, self.epoch)
 
     async def seek_sources(self, cursor: Mapping[TP, int], sources: Iterable[TP]) -> dict[TP, Sought]:
-        """Seek each source to its cursor; without one to the committed offset, else to the beginning of its log.
+        """Seek each source to its cursor; without one to the beginning of its log.
 
-        Raises CursorOutsideLogError for a cursor that its log does not reach.
+        Raises CursorOutsideLogError for a cursor that its log does not reach, and where the group has read on but there is no cursor.
         """
         return cast("dict[TP, Sought]", await self.call_thread(self._seek_sources, cursor, list(sources)))
 
@@ -126,8 +126,13 @@ class BatchThread(driver.AIOKafkaConsumerThread):
                 begin, end = begins[aiotp], ends[aiotp]
                 offset = cursor.get(tp)
                 if offset is None:
+                    # The group commits what the state has folded: with no state to go with it, that state is lost.
                     committed = await consumer.committed(aiotp)
-                    offset = begin if committed is None or not begin <= committed <= end else committed
+                    if committed is not None and committed > begin:
+                        raise CursorOutsideLogError(
+                            f"{tp.topic} partition {tp.partition} was folded up to offset {committed}, but of that no state is left"
+                        )
+                    offset = begin
                 elif not begin <= offset <= end:
                     raise CursorOutsideLogError(
                         f"{tp.topic} partition {tp.partition} is folded up to offset {offset}, but its log holds {begin} to {end}"
