@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import aiokafka
 import pytest
+from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.subscription_state import Assignment, SubscriptionState, TopicPartitionState
 from aiokafka.producer.message_accumulator import BatchBuilder
@@ -39,6 +40,7 @@ from stream_app.metrics import Metrics
 from stream_app.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from types import ModuleType
 
 PINNED: Final = {"faust-streaming": "0.15.3", "mode-streaming": "0.7.1", "aiokafka": "0.14.0"}
@@ -116,6 +118,7 @@ CALLED: Final[dict[type, dict[str, str]]] = {
         "committed": "(self, partition)",
         "commit": "(self, offsets=None)",
     },
+    AIOKafkaClient: {"force_metadata_update": "(self)"},
     SubscriptionState: {"fetch_context": "(self)", "subscription": "property"},
     Assignment: {"state_value": "(self, tp: 'TopicPartition') -> 'TopicPartitionState'"},
     TopicPartitionState: {"position": "property", "has_valid_position": "property"},
@@ -128,11 +131,11 @@ PRIVATE: Final[dict[str, tuple[str, ...]]] = {
     "app._fetcher": ("_stopped",),
     "app.tables": ("_changelogs", "_recovery"),
     "app.tables.recovery": ("_is_changelog_tp", "_set_recovery_ended", "_set_recovery_started", "_wait"),
-    "app": ("_fetcher",),
+    "app": ("_consumer", "_fetcher"),
     "channel": ("_subscribers",),
     "store": ("_db_for_partition",),
     "thread": ("_create_worker_consumer", "_ensure_consumer", "_seek_wait"),
-    "kafka consumer": ("_closed", "_fetch_max_wait_ms", "_fetch_min_bytes", "_fetcher", "_subscription"),
+    "kafka consumer": ("_client", "_closed", "_fetch_max_wait_ms", "_fetch_min_bytes", "_fetcher", "_subscription"),
     "kafka fetcher": ("_closed", "_subscriptions"),
 }
 """Private attributes that are read or set, by whose they are."""
@@ -209,16 +212,13 @@ def test_every_private_member_that_is_reached_for_is_held_here(module: ModuleTyp
     assert reached - ours - held - overridden - {"_exit"} == set()
 
 
-async def test_private_attributes_are_where_we_reach_for_them(tmp_path: Path) -> None:
+async def test_private_attributes_are_where_we_reach_for_them(app: ChurnwatchApp) -> None:
     """On an app as a worker makes it, but not started: every attribute that is read or set exists."""
-    app = _app(tmp_path)
-    consumer = app.consumer
-    thread = consumer.batch_thread
+    thread = app.consumer.batch_thread
     kafka_consumer = thread._create_worker_consumer(app.transport)
-    kafka_fetcher_names = set(inspect.signature(Fetcher).parameters) | _assigned(Fetcher)
     owners: dict[str, Any] = {
-        "app.consumer._thread": consumer,
-        "app.consumer": consumer,
+        "app.consumer._thread": app.consumer,
+        "app.consumer": app.consumer,
         "app._fetcher": app._fetcher,
         "app.tables": app.tables,
         "app.tables.recovery": app.tables.recovery,
@@ -229,18 +229,18 @@ async def test_private_attributes_are_where_we_reach_for_them(tmp_path: Path) ->
         "kafka consumer": kafka_consumer,
     }
     for owner, names in PRIVATE.items():
-        if owner == "kafka fetcher":
-            assert set(names) <= kafka_fetcher_names
+        if owner == "kafka fetcher":  # one is only made when a consumer starts
+            assert set(names) <= _assigned(Fetcher)
         else:
             for name in names:
                 assert hasattr(owners[owner], name), f"{owner}.{name}"
     await kafka_consumer.stop()
 
 
-async def test_the_fetch_settings_reach_the_fetcher(tmp_path: Path) -> None:
+async def test_the_fetch_settings_reach_the_fetcher(app: ChurnwatchApp) -> None:
     """What we set on the consumer behind Faust's back is what its fetcher is made with; and only committed records are read."""
-    consumer = _app(tmp_path).consumer.batch_thread._create_worker_consumer(_app(tmp_path).transport)
-    assert (consumer._fetch_max_wait_ms, consumer._fetch_min_bytes) == (20, 65_536)
+    consumer = app.consumer.batch_thread._create_worker_consumer(app.transport)
+    assert (consumer._fetch_max_wait_ms, consumer._fetch_min_bytes) == (app.settings.fetch_max_wait_ms, app.settings.fetch_min_bytes)
     assert consumer._isolation_level == "read_committed"
     start = inspect.getsource(aiokafka.AIOKafkaConsumer.start)
     for name in ("fetch_max_wait_ms", "fetch_min_bytes", "isolation_level"):
@@ -248,9 +248,8 @@ async def test_the_fetch_settings_reach_the_fetcher(tmp_path: Path) -> None:
     await consumer.stop()
 
 
-async def test_an_app_is_made_of_our_parts(tmp_path: Path) -> None:
-    """Faust takes our transport, consumer, thread, table manager and recovery, and nothing is registered twice."""
-    app = _app(tmp_path)
+async def test_an_app_is_made_of_our_parts(app: ChurnwatchApp) -> None:
+    """Faust takes our transport, consumer, thread, table manager and recovery, and one agent reads each input topic."""
     assert type(app.transport) is transport.BatchTransport
     assert type(app.consumer) is transport.BatchConsumer
     assert type(app.consumer.batch_thread) is transport.BatchThread
@@ -259,9 +258,9 @@ async def test_an_app_is_made_of_our_parts(tmp_path: Path) -> None:
     assert len(app.agents) == len(app.definition.kinds)
 
 
-async def test_faust_takes_our_settings_over(tmp_path: Path) -> None:
+async def test_faust_takes_our_settings_over(app: ChurnwatchApp) -> None:
     """Where its own defaults would lose data or time."""
-    conf = _app(tmp_path).conf
+    conf = app.conf
     assert (conf.broker_session_timeout, conf.broker_heartbeat_interval) == (10.0, 2.0)
     assert conf.stream_wait_empty
     assert conf.consumer_auto_offset_reset == "earliest"
@@ -271,11 +270,15 @@ async def test_faust_takes_our_settings_over(tmp_path: Path) -> None:
     assert not conf.web_tables_enabled
 
 
+@pytest.fixture
+async def app(tmp_path: Path) -> AsyncIterator[ChurnwatchApp]:
+    """Return an app as a worker makes it; the loop of its consumer's thread, which never ran, is closed behind it."""
+    settings = Settings(app_id="contract", data_dir=tmp_path)
+    made = create_app(settings, WallClock(), Metrics(CollectorRegistry()), HealthState(0.0), partitions=4)
+    yield made
+    made.consumer.batch_thread.thread_loop.close()
+
+
 def _assigned(owner: type) -> set[str]:
     """Return the names that the source of a class assigns to `self`."""
     return set(re.findall(r"self\.(\w+)\s*[:=]", inspect.getsource(owner)))
-
-
-def _app(tmp_path: Path) -> ChurnwatchApp:
-    settings = Settings(app_id="contract", data_dir=tmp_path)
-    return create_app(settings, WallClock(), Metrics(CollectorRegistry()), HealthState(0.0), partitions=4)
