@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from stream_app.app import ChurnwatchApp
 
+PAUSE_SECONDS = 0.03
+"""The least time between two transactions of a partition."""
+
 SLICE_ACCOUNTS = 1000
 """Accounts written out at a stretch: between slices the loop fetches, folds and answers."""
 
@@ -50,9 +53,16 @@ class Checkpoints:
     async def _run(self, number: int) -> None:
         try:
             while self._is_due(number):
+                await self._pause(number)
                 await self.write(number)
         finally:
             del self._tasks[number]
+
+    async def _pause(self, number: int) -> None:
+        """Give the broker the time to finish the transaction before: one that is begun too soon is refused, and tried again later."""
+        elapsed = self._app.clock.monotonic() - self._last.get(number, 0.0)
+        if elapsed < PAUSE_SECONDS:
+            await asyncio.sleep(PAUSE_SECONDS - elapsed)
 
     async def write_all(self) -> None:
         """Write every partition, whatever is due: before a revoke and a shutdown."""
