@@ -52,7 +52,7 @@ format: setup ## format the code
 	@$(RUN)ruff check --quiet --fix-only . ; $(RUN)ruff format --quiet .
 
 lint: setup ## ruff
-	@$(RUN)ruff check .
+	@$(RUN)ruff check . && $(RUN)ruff format --check --quiet .
 
 types: setup ## mypy, strict
 	@$(RUN)mypy

@@ -169,7 +169,7 @@ def _java_candidates(environment: Mapping[str, str]) -> Iterator[tuple[str, Path
 
 def _java_banner(executable: Path) -> str:
     try:
-        ran = subprocess.run([executable, "-version"], capture_output=True, text=True, check=False, timeout=30)  # noqa: S603
+        ran = subprocess.run([executable, "-version"], capture_output=True, text=True, check=False, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return ran.stderr + ran.stdout
@@ -400,7 +400,7 @@ class _Launch:
         if log_file.exists():
             log_file.replace(log_file.with_name("broker.log.1"))
         with log_file.open("wb") as log:
-            child = subprocess.Popen(  # noqa: S603 - our own command
+            child = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -474,7 +474,7 @@ def _is_our_java(pid: int, data_dir: Path) -> bool:
             return False
         return os.fsencode(_marker(data_dir)) in arguments
     command = ["ps", "-ww", "-o", "command=", "-p", str(pid)]
-    shown = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
+    shown = subprocess.run(command, capture_output=True, text=True, check=False)
     return f"{_marker(data_dir)} " in shown.stdout
 
 

@@ -36,8 +36,7 @@ _DataDir = Annotated[
     typer.Option(
         "--data-dir",
         envvar=kafka.DATA_KEY,
-        help="Where the broker keeps its data, its log and its pid. One directory, one broker. "
-        "[default: ~/.local/share/churnwatch/kafka]",
+        help="Where the broker keeps its data, its log and its pid. One directory, one broker. [default: ~/.local/share/churnwatch/kafka]",
     ),
 ]
 _OwnCluster = Annotated[
@@ -80,9 +79,7 @@ def start(
         began = time.monotonic()
         broker = kafka.start(settings, port, deadline_seconds=deadline_seconds, console=Console(stderr=True))
     took = "was running already" if was_running else f"answers after {time.monotonic() - began:.1f} s"
-    typer.echo(
-        f"Kafka {kafka.KAFKA_VERSION} on {broker.bootstrap} (pid {broker.pid}) {took}; data in {broker.data_dir}"
-    )
+    typer.echo(f"Kafka {kafka.KAFKA_VERSION} on {broker.bootstrap} (pid {broker.pid}) {took}; data in {broker.data_dir}")
 
 
 @kafka_app.command()
@@ -105,9 +102,7 @@ def stop(
 def status(*, data_dir: _DataDir = None, bootstrap: _OwnCluster = None, as_json: _AsJson = False) -> None:
     """Say whether the broker runs and answers: exit code 0 when it does, 3 when it does not."""
     if bootstrap:
-        _show(
-            as_json, f"KAFKA_BOOTSTRAP is {bootstrap}: your own cluster is used.", own_cluster=True, bootstrap=bootstrap
-        )
+        _show(as_json, f"KAFKA_BOOTSTRAP is {bootstrap}: your own cluster is used.", own_cluster=True, bootstrap=bootstrap)
         return
     settings = _settings(data_dir)
     broker = kafka.running(settings.data_dir)
@@ -142,7 +137,7 @@ def warm() -> None:
     typer.echo(f"Ready: jars verified, class-data archive {archive} ({archive.stat().st_size / 1e6:.0f} MB)")
 
 
-def _show(as_json: bool, sentence: str, **facts: object) -> None:  # noqa: FBT001 - the flag of the command line
+def _show(as_json: bool, sentence: str, **facts: object) -> None:
     typer.echo(json.dumps(facts) if as_json else sentence)
 
 

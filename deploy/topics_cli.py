@@ -64,8 +64,7 @@ _Partitions = Annotated[
 _Replication = Annotated[
     int | None,
     typer.Option(
-        help="Copies of each partition. [env: CHURNWATCH_REPLICATION] [default: 3, or the number of brokers when that "
-        "is less]",
+        help="Copies of each partition. [env: CHURNWATCH_REPLICATION] [default: 3, or the number of brokers when that is less]",
     ),
 ]
 _Timeout = Annotated[float, typer.Option("--timeout-seconds", help="How long to try to reach the cluster.")]
@@ -73,7 +72,7 @@ _AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object ins
 
 
 @topics_app.command()
-def apply(  # noqa: PLR0913 - each is an option of the command
+def apply(
     *,
     bootstrap: _Bootstrap = None,
     topic_prefix: _Prefix = None,
@@ -106,7 +105,7 @@ def apply(  # noqa: PLR0913 - each is an option of the command
 
 
 @topics_app.command()
-def check(  # noqa: PLR0913 - each is an option of the command
+def check(
     *,
     bootstrap: _Bootstrap = None,
     topic_prefix: _Prefix = None,
@@ -130,7 +129,7 @@ def check(  # noqa: PLR0913 - each is an option of the command
     _exit_on_errors(seen.mismatches)
 
 
-def _settings(  # noqa: PLR0913, PLR0917 - what the two commands have in common
+def _settings(
     config: Path | None,
     assignments: list[str] | None,
     bootstrap: str | None,

@@ -80,9 +80,7 @@ def _contract(facts: Facts, event: events.ContractSigned | events.RenewalDue, at
     if event.data.term_end is None:
         return
     known = facts.contracts
-    known[event.data.contract_id] = write_number(
-        known.get(event.data.contract_id), parse_us(event.data.term_end), at, rank(event)
-    )
+    known[event.data.contract_id] = write_number(known.get(event.data.contract_id), parse_us(event.data.term_end), at, rank(event))
     if len(known) > OBJECTS_MAX:
         del known[min(known, key=lambda name: (known[name].at, name))]
 

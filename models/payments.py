@@ -142,18 +142,14 @@ def _charge(payment: Payment, event: events.ChargeSucceeded | events.ChargeFaile
     known = payment.charges.get(event.data.charge_id)
     if known is None or wins(known.outcome, at, rank(event)):
         amount = event.data.amount
-        payment.charges[event.data.charge_id] = Charge(
-            Write(outcome, at, rank(event)), amount.amount_minor, amount.currency
-        )
+        payment.charges[event.data.charge_id] = Charge(Write(outcome, at, rank(event)), amount.amount_minor, amount.currency)
 
 
 def _subscription(payment: Payment, event: events.SubscriptionUpserted, at: int) -> None:
     known = payment.subscriptions.get(event.data.subscription_id)
     version = event.data.version
     if known is None or (version, at, rank(event)) > (known.version, known.at, known.id):
-        payment.subscriptions[event.data.subscription_id] = Subscription(
-            version, at, rank(event), _encode(event.data), event.data.status
-        )
+        payment.subscriptions[event.data.subscription_id] = Subscription(version, at, rank(event), _encode(event.data), event.data.status)
 
 
 def _refund(payment: Payment, event: events.RefundCreated, at: int) -> None:

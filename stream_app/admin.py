@@ -325,9 +325,7 @@ def _common_partitions(specs: Mapping[str, TopicSpec], states: Mapping[str, Topi
     """Return the number of partitions most inputs have, the greater at a draw; else the changelog's; else 4."""
     for direction in ("in", "state"):
         counts = Counter(
-            states[name].partitions
-            for name, spec in specs.items()
-            if spec.partitioned and spec.direction == direction and name in states
+            states[name].partitions for name, spec in specs.items() if spec.partitioned and spec.direction == direction and name in states
         )
         if counts:
             return max(counts, key=lambda count: (counts[count], count))
@@ -418,10 +416,7 @@ class _Cluster:
         answer = self._client.create_partitions(plans, raise_errors=False)
         for result in answer.results:
             _raise_refusal("add partitions to", result.name, result.error_code, result.error_message)
-        return [
-            Change(name, "widened", f"partitions {seen.states[name].partitions} -> {count}")
-            for name, count in plans.items()
-        ]
+        return [Change(name, "widened", f"partitions {seen.states[name].partitions} -> {count}") for name, count in plans.items()]
 
     def alter(self, seen: Inspection) -> list[Change]:
         made: list[Change] = []
@@ -440,9 +435,7 @@ class _Cluster:
             if result != "OK":
                 message = f"could not alter {name}: {result}"
                 raise TopicAdminError(message, "grant AlterConfigs on the topic to this user")
-            made.extend(
-                Change(name, "altered", f"{key} {state.settings[key]} -> {value}") for key, value in wrong.items()
-            )
+            made.extend(Change(name, "altered", f"{key} {state.settings[key]} -> {value}") for key, value in wrong.items())
         return made
 
     def wait_until_shown(self, installation: Installation) -> None:
@@ -483,20 +476,13 @@ class _Cluster:
     def _read_settings(self, names: Iterable[str]) -> dict[str, dict[str, str] | None]:
         resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
         answer = self._client.describe_configs(resources, config_filter="all")["topic"]
-        return {
-            resource.name: {key: str(row["value"]) for key, row in answer[resource.name].items()} or None
-            for resource in resources
-        }
+        return {resource.name: {key: str(row["value"]) for key, row in answer[resource.name].items()} or None for resource in resources}
 
     def _with_written(self, states: Mapping[str, TopicState]) -> dict[str, TopicState]:
         """Say of topics whether they ever held a record: their ends are past zero, even when all was deleted since."""
         if not states:
             return {}
-        latest = {
-            TopicPartition(name, number): OffsetSpec.LATEST
-            for name, state in states.items()
-            for number in range(state.partitions)
-        }
+        latest = {TopicPartition(name, number): OffsetSpec.LATEST for name, state in states.items() for number in range(state.partitions)}
         ends = self._client.list_partition_offsets(latest)
         written = {partition.topic for partition, end in ends.items() if end.offset > 0}
         return {name: replace(state, was_written=name in written) for name, state in states.items()}

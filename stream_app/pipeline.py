@@ -253,9 +253,7 @@ class Partition:
 
     # -- an event comes
 
-    def step(
-        self, topic: str, records: Sequence[Any], following: int, behind: frozenset[str] | set[str], wall_us: int
-    ) -> Tally:
+    def step(self, topic: str, records: Sequence[Any], following: int, behind: frozenset[str] | set[str], wall_us: int) -> Tally:
         """Fold records of one topic, in the order of the log, and assess the accounts that they touched.
 
         `following` is the offset to read next: the cursor moves there. `behind` are the topics that still have records to read after
@@ -503,9 +501,7 @@ class Partition:
             keys=[columns.keys[slot] for slot in slots.tolist()],
             rows=columns.rows(slots),
             scores=taken,
-            parts=[
-                (_KEY_OF_PART[name] + columns.keys[slot], columns.parts[name][slot]) for name, slot in sorted(self._changed_parts)
-            ],
+            parts=[(_KEY_OF_PART[name] + columns.keys[slot], columns.parts[name][slot]) for name, slot in sorted(self._changed_parts)],
             alerts=self._alerting.take(),
             dead_letters=self._dead_letters,
         )

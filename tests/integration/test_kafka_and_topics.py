@@ -27,6 +27,7 @@ from stream_app.admin import (
     check_topics,
     require_topics,
 )
+from stream_app.clock import WallClock
 from stream_app.exits import ConfigError
 from stream_app.topics import Installation
 from tests.support.broker import private_broker
@@ -125,9 +126,7 @@ class TestBroker:
 class TestApply:
     """`apply` makes the topics what the inventory says, and nothing more."""
 
-    def test_applied_topics_check_clean_and_a_second_time_changes_nothing(
-        self, kafka_bootstrap: str, installation: Installation
-    ) -> None:
+    def test_applied_topics_check_clean_and_a_second_time_changes_nothing(self, kafka_bootstrap: str, installation: Installation) -> None:
         """All fifteen are created with what the contract asks for."""
         changes = apply_topics(kafka_bootstrap, installation)
         assert [change.action for change in changes] == ["created"] * 15
@@ -153,7 +152,7 @@ class TestApply:
         """An input's records bear the broker's time, whatever the sender put on them."""
         apply_topics(kafka_bootstrap, installation)
         topic = f"{installation.prefix}.usage-events"
-        before_ms = time.time() * 1000 - 60_000
+        before_ms = WallClock().now_us() / 1000 - 60_000
         _write(kafka_bootstrap, topic, partition=0, timestamp_ms=1_000)
         assert _first_timestamp_ms(kafka_bootstrap, topic) > before_ms
 
@@ -167,9 +166,7 @@ class TestApply:
 class TestCheck:
     """`check` finds each kind of mismatch on a real cluster, and the mend it names mends it."""
 
-    def test_each_mismatch_is_found_and_what_can_be_is_mended(
-        self, kafka_bootstrap: str, installation: Installation
-    ) -> None:
+    def test_each_mismatch_is_found_and_what_can_be_is_mended(self, kafka_bootstrap: str, installation: Installation) -> None:
         """Nine things are broken at once, on nine topics."""
         apply_topics(kafka_bootstrap, installation)
         prefix = installation.prefix
@@ -205,9 +202,7 @@ class TestCheck:
             ("dead-letters", Kind.SETTING),
         }
         # The two made anew with the broker's defaults lack their settings as well.
-        anew = {
-            entry for entry in seen if entry[0] in {"survey-events", "health-scores"} and entry[1] != Kind.PARTITIONS
-        }
+        anew = {entry for entry in seen if entry[0] in {"survey-events", "health-scores"} and entry[1] != Kind.PARTITIONS}
         assert seen - anew == {(topic, kind, Severity.ERROR) for topic, kind in errors} | {
             (topic, kind, Severity.WARNING) for topic, kind in warnings
         }

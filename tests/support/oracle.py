@@ -271,11 +271,7 @@ def _ticket(events: list[Event]) -> Members:
         for event in events
         if event.type == "ticket.replied" and event.data["author_role"] == "agent" and event.data["public"] is True
     ]
-    solved = [
-        event.time
-        for event in events
-        if event.type == "ticket.status_changed" and event.data["to"] in ("solved", "closed")
-    ]
+    solved = [event.time for event in events if event.type == "ticket.status_changed" and event.data["to"] in ("solved", "closed")]
     first = _latest(created)
     return {
         "created_at": min((event.time for event in created), default=None),
@@ -366,10 +362,7 @@ def _per_day_at_most(times: Iterable[int], most: int) -> dict[int, int]:
 
 
 def _by_window(name: str, days: Mapping[int, int], today: int) -> dict[str, Fraction]:
-    return {
-        f"{name}_{width}": Fraction(sum(count for day, count in days.items() if today - width < day <= today))
-        for width in WINDOWS
-    }
+    return {f"{name}_{width}": Fraction(sum(count for day, count in days.items() if today - width < day <= today)) for width in WINDOWS}
 
 
 class Oracle:
@@ -465,8 +458,7 @@ class Oracle:
         return {
             "facts": _facts(applied),
             "contracts": {
-                identity: {"term_end": _last_write(events, lambda event: event.data.get("term_end"))}
-                for identity, events in terms.items()
+                identity: {"term_end": _last_write(events, lambda event: event.data.get("term_end"))} for identity, events in terms.items()
             },
         }
 
@@ -481,9 +473,7 @@ class Oracle:
             ("ticket-events" in state["newest"], _ticket_measures(state, as_of_us)),
             ("payment-events" in state["newest"], _payment_measures(state, as_of_us)),
         )
-        return {
-            name: value if is_present else None for is_present, measures in feeds for name, value in measures.items()
-        }
+        return {name: value if is_present else None for is_present, measures in feeds for name, value in measures.items()}
 
     def score(self, as_of_us: int, scorecard: Record) -> Members:
         """Section 7 at an instant: score, contributions and coverage in ten-thousandths, and the band."""
@@ -586,8 +576,7 @@ def combine(scores: Mapping[str, int | None], scorecard: Record) -> Members:
         "coverage": coverage,
         "band": band(score, coverage),
         "components": {
-            name: {"score": scores[name], "contribution": contributions.get(name, 0), "missing": name not in there}
-            for name in weights
+            name: {"score": scores[name], "contribution": contributions.get(name, 0), "missing": name not in there} for name in weights
         },
     }
 

@@ -75,9 +75,7 @@ def test_the_strategy_shrinks_to_the_records_that_matter() -> None:
     def has_a_conflict(history: list[Record]) -> bool:
         return "dead_letter" in replay((topic_of(record), record) for record in history)[1]
 
-    smallest = find(
-        histories(scene), has_a_conflict, settings=settings(max_examples=2_000, database=None, derandomize=True)
-    )
+    smallest = find(histories(scene), has_a_conflict, settings=settings(max_examples=2_000, database=None, derandomize=True))
     assert len(smallest) <= 3
 
 

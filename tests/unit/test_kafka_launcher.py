@@ -210,9 +210,7 @@ class TestDownloads:
             JarCache(tmp_path, [jar]).fetch(Repository.at(maven.address, "test"), [jar])
         assert len(maven.requests) == 1
 
-    def test_a_folder_that_cannot_be_written_is_not_called_a_network_error(
-        self, maven: MavenServer, tmp_path: Path
-    ) -> None:
+    def test_a_folder_that_cannot_be_written_is_not_called_a_network_error(self, maven: MavenServer, tmp_path: Path) -> None:
         """The reader looks at the disk, not at the proxy."""
         (tmp_path / "org").write_text("a file where a folder must be", encoding="utf-8")
         jar = maven.add(JAR_PATH, CONTENT)
@@ -380,17 +378,13 @@ class TestCommands:
         assert re.fullmatch(rf"error: port {port} on 127\.0\.0\.1 is taken .*--port 0.*\n", ran.stderr)
 
     @pytest.mark.parametrize("port", ["40000", "-1"])
-    def test_a_port_the_system_hands_out_is_a_wrong_setting(
-        self, environment: dict[str, str | None], port: str
-    ) -> None:
+    def test_a_port_the_system_hands_out_is_a_wrong_setting(self, environment: dict[str, str | None], port: str) -> None:
         """A broker there could not come back on its port."""
         ran = CliRunner().invoke(kafka_app, ["start", "--port", port], env=environment)
         assert ran.exit_code == 2
         assert "--port" in ran.stderr
 
-    def test_a_cluster_of_ones_own_is_used_and_nothing_started(
-        self, environment: dict[str, str | None], tmp_path: Path
-    ) -> None:
+    def test_a_cluster_of_ones_own_is_used_and_nothing_started(self, environment: dict[str, str | None], tmp_path: Path) -> None:
         """`KAFKA_BOOTSTRAP` is all it takes; neither Java nor a folder is needed."""
         ran = CliRunner().invoke(kafka_app, ["start"], env=environment | {"KAFKA_BOOTSTRAP": "broker.test:9092"})
         assert ran.exit_code == 0
@@ -409,18 +403,14 @@ class TestCommands:
         assert json.loads(ran.stdout)["running"] is False
 
     @pytest.mark.parametrize("state", ["{}", "nonsense", '{"pid": OURS, "port": 29092}', '{"pid": 4194304, "port": 1}'])
-    def test_a_stale_pid_file_is_no_broker(
-        self, environment: dict[str, str | None], tmp_path: Path, state: str
-    ) -> None:
+    def test_a_stale_pid_file_is_no_broker(self, environment: dict[str, str | None], tmp_path: Path, state: str) -> None:
         """Nor is a process that has the number by now: it is never signalled."""
         (tmp_path / "kafka").mkdir()
         (tmp_path / "kafka" / "broker.json").write_text(state.replace("OURS", str(os.getpid())), encoding="utf-8")
         assert kafka.running(tmp_path / "kafka") is None
         assert CliRunner().invoke(kafka_app, ["stop"], env=environment).exit_code == 0
 
-    def test_a_folder_that_cannot_be_made_is_named_with_its_key(
-        self, environment: dict[str, str | None], tmp_path: Path
-    ) -> None:
+    def test_a_folder_that_cannot_be_made_is_named_with_its_key(self, environment: dict[str, str | None], tmp_path: Path) -> None:
         """It is a setting, so exit code 2."""
         (tmp_path / "file").write_text("", encoding="utf-8")
         inside = environment | {"CHURNWATCH_KAFKA_DIR": str(tmp_path / "file" / "kafka")}

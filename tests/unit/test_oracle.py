@@ -27,18 +27,18 @@ def record(kind: str, at_us: int, data: dict[str, Any], id_: str = "", source: s
     return {"id": identity, "source": source, "type": kind, "time": rfc3339(at_us), "subject": "acme", "data": data}
 
 
-def use(at_us: int, id_: str = "", **data: Any) -> Record:  # noqa: ANN401  any member
+def use(at_us: int, id_: str = "", **data: Any) -> Record:
     """Write a usage.event."""
     return record("usage.event", at_us, {"event": "e", "user_id": "u", **data}, id_)
 
 
-def ticket(kind: str, at_us: int, id_: str = "", /, ticket_id: str = "t", **data: Any) -> Record:  # noqa: ANN401  any member
+def ticket(kind: str, at_us: int, id_: str = "", /, ticket_id: str = "t", **data: Any) -> Record:
     """Write an event of a ticket, a creation with its required members."""
     created = {"channel": "email", "priority": "normal", "kind": "question", "tags": []} if kind == "created" else {}
     return record(f"ticket.{kind}", at_us, {"ticket_id": ticket_id, **created, **data}, id_)
 
 
-def invoice(kind: str, at_us: int, id_: str = "", /, invoice_id: str = "in", **data: Any) -> Record:  # noqa: ANN401  any member
+def invoice(kind: str, at_us: int, id_: str = "", /, invoice_id: str = "in", **data: Any) -> Record:
     """Write an event of an invoice, its first attempt unless another is named."""
     return record(f"invoice.{kind}", at_us, {"invoice_id": invoice_id, "attempt": 1, **data}, id_)
 

@@ -19,9 +19,7 @@ def subscription(*items: dict[str, Any], status: str = "active", currency: str =
 
 def test_monthly_and_annual_items_add_up() -> None:
     """Worked example E14: 100 monthly seats at 100.00 and 50 annual ones at 600.00 are 12,500.00 a month."""
-    data = subscription(
-        {"unit_amount_minor": 10_000, "quantity": 100}, {"unit_amount_minor": 60_000, "quantity": 50, "interval": "year"}
-    )
+    data = subscription({"unit_amount_minor": 10_000, "quantity": 100}, {"unit_amount_minor": 60_000, "quantity": 50, "interval": "year"})
     assert subscription_mrr(data) == 1_250_000
 
 

@@ -57,9 +57,7 @@ class TestInventory:
 
     def test_every_topic_keyed_by_account_is_co_partitioned_and_no_other(self) -> None:
         """An account's records meet in one partition number on all of them."""
-        assert {spec.name for spec in TOPICS if spec.partitioned} == {
-            spec.name for spec in TOPICS if spec.key == "account id"
-        }
+        assert {spec.name for spec in TOPICS if spec.partitioned} == {spec.name for spec in TOPICS if spec.key == "account id"}
 
     def test_inputs_are_kept_longer_than_the_window_and_stamped_by_the_broker(self) -> None:
         """A rebuild from the inputs sees all that still counts."""
@@ -144,9 +142,7 @@ class TestJudge:
             ("churnwatch-accounts-changelog", "min.insync.replicas", "1", Kind.SETTING),
         ],
     )
-    def test_a_setting_short_of_what_is_wanted_is_a_warning(
-        self, topic: str, setting: str, found: str, kind: Kind
-    ) -> None:
+    def test_a_setting_short_of_what_is_wanted_is_a_warning(self, topic: str, setting: str, found: str, kind: Kind) -> None:
         """A worker can run on it, and its owner ought to know."""
         mismatch = _only(_with(_as_wanted(), topic, **{setting: found}))
         assert (mismatch.topic, mismatch.kind, mismatch.severity) == (topic, kind, Severity.WARNING)
