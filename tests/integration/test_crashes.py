@@ -51,16 +51,21 @@ def endless(rng: Random, prefix: str) -> Iterator[tuple[str, bytes, bytes]]:
 
 @dataclass
 class Crew:
-    """Two workers and what happens to them; each is started again as an orchestrator would."""
+    """Two workers and what happens to them; each is started again as an orchestrator would.
+
+    `has_names`: they are static members of their group.
+    """
 
     workers: Workers
     rng: Random
+    has_names: bool = False
     now: dict[str, Worker] = field(default_factory=dict)
     exits: Counter[str] = field(default_factory=Counter)
 
     def start(self, name: str, **extra: str) -> Worker:
         """Start a worker, anew if need be."""
-        self.now[name] = self.workers.start(name, **extra)
+        named = {"CHURNWATCH_INSTANCE_ID": name} if self.has_names else {}
+        self.now[name] = self.workers.start(name, **named, **extra)
         return self.now[name]
 
     def heal(self) -> None:
@@ -151,6 +156,25 @@ def test_twenty_restarts_and_a_frozen_worker_leave_everything_exact(stage: Crew)
     verified(stage)
     assert stage.exits["SIGTERM: 0"] == 10
     assert stage.exits["SIGKILL: -9"] + stage.exits["failpoint: -9"] == 10
+
+
+@pytest.mark.parametrize("arrangement", ["standby replicas", "static members"])
+def test_the_other_ways_to_run_are_as_exact(stage: Crew, arrangement: str) -> None:
+    """With a warm copy of each partition on the other worker, and with workers that keep their name: kills and stops under traffic."""
+    if arrangement == "standby replicas":
+        stage.workers.environment["CHURNWATCH_STANDBY_REPLICAS"] = "1"
+    else:
+        stage.has_names = True
+    with traffic(stage) as flowing:
+        for name in ("one", "two"):
+            stage.start(name)
+        stage.wait_all_served()
+        for act in ("kill", "term", "kill", "kill", "term"):
+            restart(stage, stage.rng.choice(sorted(stage.now)), act, flowing)
+        stage.wait_all_served()
+        flowing.flow(1)
+    stage.finish()
+    verified(stage)
 
 
 def restart(stage: Crew, name: str, act: str, flowing: Traffic) -> None:
