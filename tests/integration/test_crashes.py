@@ -134,7 +134,7 @@ def verified(stage: Crew) -> Findings:
 
 @pytest.mark.timeout(900)
 def test_twenty_restarts_and_a_frozen_worker_leave_everything_exact(stage: Crew) -> None:
-    """Under 2,000 events/s: ten SIGTERM, ten SIGKILL, four of them at points of a checkpoint, a SIGSTOP longer than the session."""
+    """Under traffic: ten SIGTERM, ten SIGKILL, four of them at points of a checkpoint, and a SIGSTOP longer than the session."""
     points = ["after_fold", "in_transaction", "after_commit", "after_store"]
     plan = ["term"] * 6 + ["kill"] * 6 + points + ["freeze"]
     stage.rng.shuffle(plan)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -191,10 +192,13 @@ def wait_caught_up(bootstrap: str, group: str, topics: Iterable[str], seconds: f
 
 
 class Traffic:
-    """Sends records from a thread of its own, at a steady rate, until it is told to stop."""
+    """Sends records from a thread of its own until it is told to stop: a burst and a lull by turns, two seconds each.
+
+    In a burst there is a backlog and a checkpoint comes about once a second, in a lull each batch has its own.
+    """
 
     def __init__(self, sender: Sender, records: Iterator[tuple[str, bytes, bytes]], per_second: int) -> None:
-        """`records` yields topic, key and value, and may be endless."""
+        """`records` yields topic, key and value, and may be endless; `per_second` is the rate of a burst, a lull has a tenth of it."""
         self._sender = sender
         self._records = records
         self._per_second = per_second
@@ -229,10 +233,12 @@ class Traffic:
         return self._sender.acknowledged - before
 
     def _run(self) -> None:
-        tenth = self._per_second // 10
         try:
-            while not self._stopping.wait(0.1):
-                for _ in range(tenth):
+            for turn in itertools.count():
+                if self._stopping.wait(0.1):
+                    return
+                is_burst = turn // 20 % 2 == 0
+                for _ in range(self._per_second // (10 if is_burst else 100)):
                     self._sender.send(*next(self._records))
         except BaseException as error:  # noqa: BLE001 - the test's own thread raises it
             self.error = error
