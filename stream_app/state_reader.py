@@ -31,21 +31,26 @@ class Changelog:
 def read_account(settings: Settings, account_id: str) -> View | None:
     """What is kept of an account and the assessment published last; None when nothing is known of it.
 
-    Raises BrokerError when the broker or the changelog cannot be read.
+    It is looked for where Kafka's own rule for keys puts it, then in the other partitions: some clients have a rule of their own
+    (librdkafka's default, which kcat uses). Raises BrokerError when the broker or the changelog cannot be read.
     """
+    key = account_id.encode()
     with _consumer(settings) as consumer:
         topic = Names.of(settings).changelog
         count = _partition_count(consumer, topic)
-        number = partition_of(account_id, count)
-        changelog = _read(consumer, topic, number)
+        expected = partition_of(account_id, count)
+        for number in sorted(range(count), key=lambda each: each != expected):
+            changelog = _read(consumer, topic, number)
+            if b"r" + key in changelog.latest:
+                return _view_of(settings, key, number, changelog)
+    return None
+
+
+def _view_of(settings: Settings, key: bytes, number: int, changelog: Changelog) -> View:
     partition = Partition(number, definition_of(settings))
-    key = account_id.encode()
     mine = ((stored, value) for stored, value in changelog.latest.items() if stored[1:] == key)
     partition.restore(mine, changelog.latest.get(CURSOR_KEY))
-    slot = partition.columns.slots.get(key)
-    if slot is None:
-        return None
-    return {"account_id": account_id, "partition": number, **account_view(partition, slot)}
+    return {"account_id": key.decode(), "partition": number, **account_view(partition, partition.columns.slots[key])}
 
 
 def account_view(partition: Partition, slot: int) -> View:
