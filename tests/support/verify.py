@@ -179,7 +179,7 @@ def _alert_state_problems(partition: Partition, slot: int, stored: bytes | None,
     if told is not None and is_open and told.severity != Severity(int(columns.alert_severity[slot])).name.lower():
         yield f"{key!r}: the severity of the row is {columns.alert_severity[slot]}, that of alert-state {told.severity}"
     has_no_waits = not (rules.pending_for.at_risk or rules.pending_for.critical or rules.recover_for)
-    if not has_no_waits or columns.is_deleted[slot] or columns.band[slot] == Band.NO_DATA:
+    if not has_no_waits or columns.is_deleted[slot] or columns.is_ended[slot] or columns.band[slot] == Band.NO_DATA:
         return
     score = int(columns.score[slot])
     if score < rules.health.at_risk.enter_fixed and not is_open:
