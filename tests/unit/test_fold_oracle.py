@@ -228,21 +228,65 @@ def test_an_event_exactly_seven_days_older_counts_and_a_microsecond_more_is_late
         assert kept_by_stream(worker.partition.columns, 0) == kept_by_oracle(account)
 
 
+def _use(day: int, number: int = 0) -> Record:
+    data = {"event": "e", "user_id": "u"}
+    return {
+        "id": f"{day}-{number}",
+        "source": "s",
+        "type": "usage.event",
+        "time": rfc3339(DAY * (20_000 + day) + number),
+        "subject": "acme",
+        "data": data,
+    }
+
+
+def _ticket(kind: str, at_us: int, id_: str, source: str = "s", **data: Any) -> Record:
+    members = {"ticket_id": "t", **data}
+    return {"id": id_, "source": source, "type": f"ticket.{kind}", "time": rfc3339(at_us), "subject": "acme", "data": members}
+
+
+def _read(history: list[Record]) -> MemoryWorker:
+    worker = MemoryWorker(log_of(history))
+    worker.run(Random(0), sizes=(10_000,))
+    _assert_agree(worker, history)
+    return worker
+
+
 def test_the_ring_keeps_ninety_eight_days() -> None:
     """The day of the newest use and the 97 before it stay, the one before those goes."""
-
-    def use(day: int) -> Record:
-        at = DAY * (20_000 + day)
-        return {
-            "id": str(day),
-            "source": "s",
-            "type": "usage.event",
-            "time": rfc3339(at),
-            "subject": "acme",
-            "data": {"event": "e", "user_id": "u"},
-        }
-
-    history = [use(0), use(1), use(98)]
-    worker = MemoryWorker(log_of(history))
-    worker.run(Random(0))
+    worker = _read([_use(0), _use(1), _use(98)])
     assert state_view(worker.partition.columns, 0)["usage"]["days"] == {"20001": 1, "20098": 1}
+
+
+@pytest.mark.parametrize("silence", [97, 98, 99, 100, 195, 196, 400])
+def test_after_a_long_silence_no_old_day_is_taken_for_a_new_one(silence: int) -> None:
+    """The days of a ring are used again and again: whatever stood in the place of a new day is gone."""
+    worker = _read([_use(day) for day in range(100)] + [_use(99 + silence)])
+    days = state_view(worker.partition.columns, 0)["usage"]["days"]
+    assert days == {str(20_000 + day): 1 for day in [*range(99 + silence - 97, 100), 99 + silence]}
+
+
+@pytest.mark.parametrize(("known", "outcome"), [(63, "duplicate"), (64, "applied")])
+def test_sixty_four_usage_ids_are_known(known: int, outcome: str) -> None:
+    """After 63 others an id is still known, after 64 it is not."""
+    worker = _read([_use(0), *(_use(0, number) for number in range(1, known + 1)), _use(0)])
+    assert worker.outcomes()["usage-events"]["duplicate"] == (outcome == "duplicate")
+
+
+@pytest.mark.parametrize(("known", "outcome"), [(255, "duplicate"), (256, "applied")])
+def test_two_hundred_and_fifty_six_ids_are_known_of_the_other_topics(known: int, outcome: str) -> None:
+    """The same for tickets, where what is not known any more is counted again."""
+    replies = [_ticket("reopened", DAY * 20_000 + number, f"e{number}") for number in range(known + 1)]
+    worker = _read([*replies, replies[0]])
+    assert worker.outcomes()["ticket-events"]["duplicate"] == (outcome == "duplicate")
+
+
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_at_one_instant_and_with_one_id_the_source_decides(is_turned: bool) -> None:
+    """The greater text wins, whichever comes first."""
+    pair = [
+        _ticket("status_changed", DAY * 20_000, "same", source, **{"from": "new", "to": to})
+        for source, to in (("a", "hold"), ("b", "open"))
+    ]
+    worker = _read(pair[::-1] if is_turned else pair)
+    assert state_view(worker.partition.columns, 0)["tickets"]["t"]["status"] == "open"

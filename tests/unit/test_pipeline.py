@@ -167,6 +167,25 @@ class TestSilence:
         assert (opened["type"], opened["data"]["severity"], opened["data"]["reason"]) == ("alert.opened", "critical", "first_notification")
         assert opened["time"] == rfc3339(deadline)[:-1] + ".000Z"
 
+    def test_an_alert_that_is_resolved_with_no_change_of_score_is_resolved_for_good(self) -> None:
+        """The wait of a recovery ends by itself: the row that says so is written with the event, and a restart does not say it again."""
+        rules = AlertRules.model_validate({"pending_for": {"at_risk": 0, "critical": 0}, "recover_for": "1h"})
+        silent = [use(day) for day in range(40)]
+        worker = reading(silent, START + 40 * DAY, rules=rules)
+        self._fall_silent(worker, 40)
+        worker.log = log_of([*silent, *(use(day) for day in range(80, 100))])
+        worker.wall_us = START + 99 * DAY + NOON
+        worker.step("usage-events", 100)
+        worker.checkpoint()
+        assert [each["type"] for each in said(worker)][-1] == "alert.severity_changed"
+        for _ in range(3):
+            worker.wall_us += HOUR
+            worker.tick()
+            worker.checkpoint()
+            worker.crash()
+        assert [each["type"] for each in said(worker)].count("alert.resolved") == 1
+        assert alert_problems([(each.key, each.event) for each in worker.alerts]) == []
+
     def test_ticks_publish_assessments_that_no_event_triggered(self) -> None:
         """Trigger and occurrence are null; the decision time is the tick's."""
         worker = reading([use(day) for day in range(40)], START + 40 * DAY)
@@ -277,6 +296,9 @@ class TestCheckpoint:
         assert worker.partition.take().parts == []
         worker.step("ticket-events", 1)
         assert [key for key, _ in worker.partition.take().parts] == [b"sacme"]
+        worker.log = log_of([use(0), use(1), event("ticket.assigned", START, ticket_id="t")])
+        worker.step("usage-events", 1)
+        assert worker.partition.take().parts == []
 
     def test_what_is_folded_after_it_was_taken_is_not_in_it(self) -> None:
         """The rows and positions are copies: a checkpoint is written while the next batch is folded."""
@@ -435,6 +457,28 @@ class TestPublished:
             ("bo", "smb", paid, renewal),
             ("bo", "smb", None, renewal),
         ]
+
+    def test_an_account_whose_subscriptions_have_all_ended_has_no_alert(self) -> None:
+        """It has left: nobody can keep it any more. With one subscription that goes on it can still be lost."""
+        plan = {"items": [{"unit_amount_minor": 1_000, "interval": "month"}], "currency": "EUR"}
+        history = [
+            event("subscription.upserted", START + hours * HOUR, subscription_id=name, status=status, version=version, **plan)
+            for hours, name, status, version in (
+                (0, "s", "active", 1),
+                (1, "s", "canceled", 2),
+                (2, "r", "active", 1),
+                (3, "r", "canceled", 2),
+            )
+        ]
+        worker = MemoryWorker(log_of([]), wall_us=START + 60 * DAY)
+        for count in range(5):
+            worker.log = log_of([use(0), *history[:count]])
+            worker.step("payment-events" if count else "usage-events", 1)
+            worker.checkpoint()
+            worker.crash()
+        kinds = [each["type"].removeprefix("alert.") for each in said(worker)]
+        # That it pays at all makes it less bad than no usage alone.
+        assert kinds == ["opened", "severity_changed", "resolved", "reopened", "resolved"]
 
     def test_a_closed_account_has_no_alert(self) -> None:
         """What is open when it is deleted is resolved, and its silence is nobody's business."""
