@@ -130,7 +130,6 @@ class Checkpoints:
         others = [
             (names.alerts, [_plain(said.key, said.event) for said in checkpoint.alerts]),
             (names.alert_state, [_plain(key, value) for key, value in states.items()]),
-            (names.dead_letters, [(each.key, each.value, each.headers, each.timestamp_ms) for each in checkpoint.dead_letters]),
         ]
         for part in checkpoint.slices(SLICE_ACCOUNTS):
             stored += part.changelog
@@ -142,6 +141,11 @@ class Checkpoints:
             offset, *_ = await asyncio.gather(*(send(producer, topic, number, records, now_ms) for topic, records in sending if records))
             last = max(last, offset)
             others = []
+        if checkpoint.dead_letters:
+            letters = [(each.key, each.value, each.headers, each.timestamp_ms) for each in checkpoint.dead_letters]
+            # They need not lie where their records lay, and the topic may have fewer partitions than the inputs.
+            count = len(await producer.partitions_for(names.dead_letters))
+            await send(producer, names.dead_letters, number % count, letters, now_ms)
         return stored, last
 
 
