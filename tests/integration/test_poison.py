@@ -9,19 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from kafka.admin import KafkaAdminClient
 
 from models.dead_letters import KEY_MAX, VALUE_MAX
 from models.input_topics import INPUT_TOPICS
+from stream_app.admin import apply_topics
 from stream_app.release import RELEASE
 from stream_app.state_reader import partition_of
-from stream_app.topics import topic_name
+from stream_app.topics import Installation, topic_name
 from tests.support.generate import Record, Scene, records, to_kafka
 from tests.support.kafka_io import Read, Sender, read_topic, wait_caught_up
 from tests.support.poison import POISON, Poison
 from tests.support.verify import Findings, error_headers, verify
+from tests.support.worker import workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from tests.support.worker import Workers
 
@@ -131,3 +135,38 @@ def expect_unchanged(letter: Read, original: Read, told: dict[str, str]) -> None
         else:
             assert mine == theirs
             assert digest not in told
+
+
+def test_dead_letters_may_have_fewer_partitions_than_the_inputs(kafka_bootstrap: str, topic_prefix: str, tmp_path: Path) -> None:
+    """Whoever made the topic with one partition still gets the letters of all of them, and no partition stops."""
+    name = topic_name(topic_prefix, "dead-letters")
+    with KafkaAdminClient(bootstrap_servers=kafka_bootstrap) as admin:
+        admin.create_topics({name: {"num_partitions": 1, "replication_factor": 1}})
+    apply_topics(kafka_bootstrap, Installation(prefix=topic_prefix, app_id=topic_prefix, partitions=PARTITIONS))
+    with workers(kafka_bootstrap, topic_prefix, tmp_path) as crew:
+        worker = crew.start().wait_ready()
+        sender = Sender(kafka_bootstrap)
+        for number in range(PARTITIONS):
+            sender.send(topic_name(topic_prefix, "usage-events"), b"acme", b"no event", partition=number)
+        sender.flush()
+        wait_caught_up(kafka_bootstrap, topic_prefix, [topic_name(topic_prefix, topic) for topic in INPUT_TOPICS], 30)
+        assert worker.terminate() == 0
+        found = verify(crew.settings(), lambda _: None).check()
+    assert sorted(error_headers(letter)["partition"] for letter in found.dead_letters) == ["0", "1", "2", "3"]
+    assert {letter.partition for letter in found.dead_letters} == {0}
+
+
+def test_an_account_with_a_lot_in_it_stops_nobody(crew: Workers) -> None:
+    """Records near the limit of their size, object after object: what is kept of the account still fits into its records."""
+    labels = dict.fromkeys(("item_id", "product_id", "price_id"), "x" * 256)
+    items = [{**labels, "unit_amount_minor": 1, "interval": "month"}] * 100
+    sender = Sender(crew.bootstrap)
+    for number in range(60):
+        data = {"subscription_id": f"s{number}", "status": "active", "currency": "EUR", "version": 1, "items": items}
+        record = {"id": f"e{number}", "source": "s", "type": "subscription.upserted", "time": "2026-03-01T00:00:00Z", "subject": "acme"}
+        sender.send(*to_kafka({**record, "data": data}, crew.prefix))
+    sender.flush()
+    worker = crew.start().wait_ready()
+    wait_caught_up(crew.bootstrap, crew.prefix, [topic_name(crew.prefix, topic) for topic in INPUT_TOPICS], 60)
+    assert worker.terminate() == 0
+    assert verify(crew.settings()).check().read["payment-events"] == 60
