@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from alerts.events import decode_state, encode_state
 from alerts.policy import Condition, Severity
+from deploy.verify import reference as oracle
+from deploy.verify.alert_log import alert_problems, latest_states
+from deploy.verify.equality import assessed_by_stream, differences, scorecard_record
 from models.health import Band
 from models.input_topics import INPUT_TOPICS
 from stream_app.pipeline import CURSOR_KEY, read_cursor
 from stream_app.state_reader import read_partitions
 from stream_app.topics import topic_name
-from tests.support import oracle
-from tests.support.alert_log import alert_problems, latest_states
-from tests.support.equality import assessed_by_stream, differences, scorecard_record
 from tests.support.kafka_io import Read, read_topic
 
 if TYPE_CHECKING:

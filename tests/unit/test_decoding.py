@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deploy.verify.reference import Event
 from models.decoding import Decoded, Reason, decode_batch
 from models.events import TOPIC_EVENTS
 from models.identity import contents
 from models.times import parse_us
 from tests.support.examples import EXAMPLES, TOPIC_OF
 from tests.support.generate import histories, to_kafka
-from tests.support.oracle import Event
 from tests.support.poison import (
     ACCOUNT,
     BROKER_MS,

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from deploy.replay import oulad, ravenstack
 from deploy.replay.corpus import SAMPLE_DIR
+from deploy.verify import reference as oracle
+from deploy.verify.equality import differences, kept_by_oracle, kept_by_stream
 from models.health import assess
 from models.view import state_view
-from tests.support import oracle
-from tests.support.equality import differences, kept_by_oracle, kept_by_stream
 from tests.support.generate import DAY, GRACE, START, Record, Scene, histories, records, rfc3339, topic_of
 from tests.support.memory_worker import MemoryWorker, definition, log_of
 

@@ -7,6 +7,7 @@ from random import Random
 
 from hypothesis import HealthCheck, find, given, settings
 
+from deploy.verify.reference import KNOWN, Event, instant, replay
 from tests.support.generate import (
     ACCOUNTS,
     BURST,
@@ -21,7 +22,6 @@ from tests.support.generate import (
     to_kafka,
     topic_of,
 )
-from tests.support.oracle import KNOWN, Event, instant, replay
 
 LONG = Scene(days=200)
 

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from deploy.verify import reference as oracle
+from deploy.verify.equality import scorecard_record
 from models.columns import RINGS, Columns
 from models.fixed import FULL, SCALE
 from models.health import BAND_NAMES, Assessment, Line, Scale, assess, band_of, shortfalls, weigh
 from models.measures import MEASURES, WORDS, Instant, missing
 from models.row import COMPONENT_SLOTS, NONE, RING_DAYS
 from models.scorecard import COMPONENTS, Scorecard
-from tests.support import oracle
-from tests.support.equality import scorecard_record
 from tests.support.generate import DAY, HOUR, START, Record, Scene, histories, records, rfc3339, topic_of
 from tests.support.memory_worker import MemoryWorker, definition, log_of
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from deploy.verify.reference import Oracle, band, combine, exact, half_up, instant, points
 from tests.support.generate import DAY, GRACE, HOUR, START, Record, Scene, histories, rfc3339, topic_of
-from tests.support.oracle import Oracle, band, combine, exact, half_up, instant, points
 
 FIRST_DAY = 20_454  # 2026-01-01, the day of START
 WEIGHTS = {"usage": 40, "support": 15, "payment": 20, "sentiment": 15, "relationship": 10}

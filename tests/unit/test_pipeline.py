@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from alerts.rules import AlertRules
+from deploy.verify.alert_log import alert_problems
 from models import row
 from models.row import NEVER
 from stream_app.pipeline import CURSOR_KEY, TICK_ACCOUNTS, Cursor, Partition, Position, UnknownCursorVersionError, read_cursor
-from tests.support.alert_log import alert_problems
 from tests.support.generate import DAY, HOUR, START, Record, Scene, histories, records, rfc3339
 from tests.support.memory_worker import AT_ONCE, MemoryWorker, definition, log_of
 

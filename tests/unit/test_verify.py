@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from deploy.verify import reference as oracle
+from deploy.verify.alert_log import alert_problems, latest_states
+from deploy.verify.equality import differences
 from models.input_topics import INPUT_TOPICS
 from stream_app.pipeline import CURSOR_KEY, Cursor, Position
 from stream_app.settings import Settings
 from stream_app.state_reader import Changelog
-from tests.support import oracle
-from tests.support.alert_log import alert_problems, latest_states
-from tests.support.equality import differences
 from tests.support.generate import DAY, START, Record, Scene, records, rfc3339, topic_of
 from tests.support.kafka_io import Read
 from tests.support.memory_worker import MemoryWorker, definition, log_of

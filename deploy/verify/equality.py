@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from deploy.verify import reference as oracle
 from models.scorecard import COMPONENTS, Scorecard
 from models.view import state_view
-from tests.support import oracle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
