@@ -6,10 +6,10 @@ transaction: a process that fails throws it away and starts from the cursor.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -51,8 +51,22 @@ SETTLED_US = 400 * DAY_US
 """An account with no event for this long, and no alert, is not looked at again until one comes."""
 
 
+class Log(NamedTuple):
+    """A topic as it is on the cluster now: its id, which a topic of the same name made anew does not have, and its partitions."""
+
+    topic_id: str
+    partitions: int
+
+
+NO_LOG = Log("", 0)
+
+
 class Position(msgspec.Struct, array_like=True):
-    """How far an input topic is folded: the next offset, the newest event time seen there, and what became of what was read."""
+    """How far an input topic is folded: the next offset, the newest event time seen there, and what became of what was read.
+
+    `topic_id` and `partitions` say in which log the offset is a place: a topic that is made anew, or divided anew, is another log. They
+    are empty in a cursor that was written before they were kept.
+    """
 
     offset: int
     newest_us: int = NEVER
@@ -60,6 +74,8 @@ class Position(msgspec.Struct, array_like=True):
     duplicate: int = 0
     late: int = 0
     dead_letter: int = 0
+    topic_id: str = ""
+    partitions: int = 0
 
 
 class Cursor(msgspec.Struct):
@@ -198,6 +214,7 @@ class Partition:
         self.definition = definition
         self.columns = Columns(definition.scale.ring_days)
         self.positions: dict[str, Position] = {}
+        self.logs: Mapping[str, Log] = {}
         self._alerting = Alerting(definition.rules, definition.scale, self.columns, self.profile)
         self._is_moved = False
         self._dirty = 0
@@ -283,7 +300,7 @@ class Partition:
         """Fold one run and assess the accounts that it touched; what it did is added to the tally."""
         topic, records, decoded = run.topic, run.records, run.decoded
         self._alerting.received_us = records[-1].timestamp * 1000
-        position = self.positions.setdefault(topic, Position(records[0].offset))
+        position = self.positions.get(topic) or self._begin(topic, records[0].offset)
         for rejected in decoded.rejected:
             self._reject(topic, position, records[rejected.index], rejected, tally)
         if decoded.events:
@@ -295,6 +312,11 @@ class Partition:
         self._is_moved = True
         if self.definition.is_log_clock:
             self.tick(self.now(behind, wall_us))
+
+    def _begin(self, topic: str, offset: int) -> Position:
+        log = self.logs.get(topic, NO_LOG)
+        position = self.positions[topic] = Position(offset, topic_id=log.topic_id, partitions=log.partitions)
+        return position
 
     def _fold(self, run: Run, position: Position, tally: Tally) -> Ints:
         """Fold the events of a run; the slots of the accounts that changed, each once."""
