@@ -63,6 +63,7 @@ OVERRIDDEN: Final[dict[type, dict[str, str]]] = {
         "on_partitions_revoked": "(self, revoked: Set[TP]) -> None",
         "resume_partitions": "(self, tps: Iterable[TP]) -> None",
     },
+    transport.BareRecords: {"_consumer_record": "(self, tp, record)"},
     transport.BatchTransport: {"Consumer": "ClassVar"},
     recovery.BatchRecovery: {
         "on_rebalance": "(self, assigned: Set[TP], revoked: Set[TP], newly_assigned: Set[TP], generation_id: int = 0) -> None",
