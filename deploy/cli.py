@@ -15,6 +15,7 @@ import yaml
 from deploy.bench.cli import bench_app
 from deploy.config_cli import Assignments, ConfigFile, config_app, overrides_of
 from deploy.demo.cli import demo
+from deploy.dlq.cli import dlq_app
 from deploy.kafka_cli import kafka_app
 from deploy.replay.cli import replay_app
 from deploy.topics_cli import topics_app
@@ -62,6 +63,7 @@ app.add_typer(config_app, name="config")
 app.add_typer(kafka_app, name="kafka")
 app.add_typer(topics_app, name="topics")
 app.add_typer(replay_app, name="replay")
+app.add_typer(dlq_app, name="dlq")
 app.add_typer(bench_app, name="bench")
 app.command()(demo)
 

@@ -203,8 +203,19 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
         # A record of the usual limit (1 MiB) must still fit with the headers that say why it is here.
         extra=(Setting("max.message.bytes", str(2 << 20), Bound.AT_LEAST),),
     ),
+    TopicSpec(
+        name="dlq-replays",
+        direction="out",
+        key="place of the dead letter",
+        cleanup="compact",  # kept as long as the dead letters are: a replay takes away what has outlived its letter
+        retention_ms=None,
+        partitioned=False,
+        carries="which dead letters were replayed, so that none is sent twice",
+        extra=_COMPACTED,
+        partitions=1,
+    ),
 )
-"""Every topic of the event contract (spec/events.md section 1), inputs first."""
+"""Every topic of the event contract (spec/events.md section 1), inputs first, and those of our own tools."""
 
 
 def changelog(app_id: str = DEFAULT_APP_ID) -> TopicSpec:

@@ -1,0 +1,1 @@
+"""`churnwatch dlq`: looking at dead letters, and sending their records again."""
