@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from models import row
 from models.row import NEVER, RING_DAYS
+from models.shelf import Shelf
 
 RINGS = ("tickets_created", "payments_failed", "payments_paid")
 """The derived rings: as many days as the scorecard's longest window of them, for they can be derived anew from the parts at any time."""
@@ -101,7 +102,7 @@ class Columns:
         """`ring_days` says how many days each derived ring holds; as many as the usage ring when it is not given."""
         self.slots: dict[bytes, int] = {}
         self.keys: list[bytes] = []
-        self.parts: dict[str, list[bytes | None]] = {name: [] for name in PART_NAMES}
+        self.parts: dict[str, Shelf] = {name: Shelf() for name in PART_NAMES}
         self._empty: dict[str, int] = {}
         self._capacity = 0
         for name in row.FIELDS:
@@ -143,9 +144,8 @@ class Columns:
         for slot, key in enumerate(keys, start):
             self.slots[key] = slot
         self.keys.extend(keys)
-        nothing = [None] * len(keys)
-        for part in self.parts.values():
-            part.extend(nothing)
+        for shelf in self.parts.values():
+            shelf.add(len(keys))
 
     def slots_of(self, keys: list[bytes]) -> NDArray[np.int64]:
         """The slot of each key; an account seen for the first time gets one."""

@@ -15,8 +15,9 @@ from models import events, facts, payments, support, usage
 from models.columns import Columns
 from models.fixed import Ints
 from models.input_topics import ACCOUNTS, PAYMENTS, TICKETS, TOPIC_INDEX, USAGE
-from models.parts import GRACE_US, KEEP_US, KNOWN_IDS, Derived, is_known, remember
+from models.parts import GRACE_US, KEEP_US, KNOWN_IDS, WHO_SHIFT, Derived
 from models.row import NEVER
+from models.shelf import OpenPart
 from models.usage import NO_USE, Outcome
 
 
@@ -50,8 +51,6 @@ class Part:
     read: Callable[[bytes], Any]
     kind: Kind
 
-
-_write = msgspec.msgpack.Encoder().encode
 
 PARTS: dict[str, Part] = {
     TICKETS: Part("support", msgspec.msgpack.Decoder(support.Support).decode, cast("Kind", support)),
@@ -89,7 +88,7 @@ def _fold_parts(
     columns: Columns, topic: str, batch: list[Any], slots: Ints, times: Ints, identity: NDArray[np.uint64]
 ) -> tuple[NDArray[np.int8], list[tuple[str, int]]]:
     part, index = PARTS[topic], TOPIC_INDEX[topic]
-    stored_parts = columns.parts[part.name]
+    shelf = columns.parts[part.name]
     outcome = np.zeros(len(batch), np.int8)
     of_account: dict[int, list[int]] = {}
     for i, slot in enumerate(slots.tolist()):
@@ -98,15 +97,14 @@ def _fold_parts(
     accounts = list(of_account)
     changed, newest, applied, derived = [], [], [], []
     for slot, before in zip(accounts, columns.newest[accounts, index].tolist(), strict=True):
-        stored = stored_parts[slot]
-        state = part.kind.empty() if stored is None else part.read(stored)
-        latest, count = _fold_part(part.kind, state, batch, of_account[slot], at, who, before, outcome)
+        opened = shelf.open(slot, part.read, part.kind.empty)
+        latest, count = _fold_part(part.kind, opened, batch, of_account[slot], at, who, before, outcome)
         if count:
-            stored_parts[slot] = _write(state)
+            shelf.changed(slot)
             changed.append(slot)
             newest.append(latest)
             applied.append(count)
-            derived.append(part.kind.derived(columns, state))
+            derived.append(part.kind.derived(columns, opened.state))
     if changed:
         where = np.array(changed, np.int64)
         columns.newest[where, index] = newest
@@ -116,25 +114,25 @@ def _fold_parts(
 
 
 def _fold_part(
-    kind: Kind, state: Any, batch: list[Any], places: list[int], at: list[int], who: list[int], newest: int, outcome: NDArray[np.int8]
+    kind: Kind, opened: OpenPart, batch: list[Any], places: list[int], at: list[int], who: list[int], newest: int, outcome: NDArray[np.int8]
 ) -> tuple[int, int]:
     """Fold the events of one account; its newest event time, and how many were applied."""
-    ids = state.ids
+    state, known = opened.state, opened.known
     applied = 0
     for i in places:
-        seen = is_known(ids, who[i])
-        if seen is not False:
-            outcome[i] = Outcome.DUPLICATE if seen else Outcome.CONFLICT
+        seen = known.get(who[i] >> WHO_SHIFT)
+        if seen is not None:
+            outcome[i] = Outcome.DUPLICATE if seen == who[i] else Outcome.CONFLICT
         elif newest != NEVER and at[i] < newest - GRACE_US:
             outcome[i] = Outcome.LATE
         else:
             newest = max(newest, at[i])
             kind.fold(state, batch[i], at[i])
-            remember(ids, who[i])
+            opened.remember(who[i])
             applied += 1
             state.oldest_at = min(state.oldest_at, at[i])
             # What is old is looked for only when something can be, what is too much only when there were that many events.
-            if state.oldest_at < newest - KEEP_US or len(ids) >= KNOWN_IDS:
+            if state.oldest_at < newest - KEEP_US or len(state.ids) >= KNOWN_IDS:
                 kind.drop_old(state, newest)
                 state.oldest_at = kind.finished_at(state)
     return newest, applied
@@ -143,14 +141,13 @@ def _fold_part(
 def restore_parts(columns: Columns, name: str, slots: Ints, stored: list[bytes]) -> None:
     """Take stored parts of one kind back: their bytes, and the columns that are derived from them."""
     part = PART_BY_NAME[name]
-    parts = columns.parts[name]
+    shelf = columns.parts[name]
     for slot, value in zip(slots.tolist(), stored, strict=True):
-        parts[slot] = value
+        shelf.put(slot, value)
     part.kind.put(columns, slots, [part.kind.derived(columns, part.read(value)) for value in stored])
 
 
 def read_part(columns: Columns, name: str, slot: int) -> Any:
-    """A decoded copy of an account's part; an empty one when it has none."""
+    """An account's part, decoded and not to be changed; an empty one when it has none."""
     part = PART_BY_NAME[name]
-    stored = columns.parts[name][slot]
-    return part.kind.empty() if stored is None else part.read(stored)
+    return columns.parts[name].read(slot, part.read, part.kind.empty)

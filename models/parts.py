@@ -18,6 +18,9 @@ from models.times import DAY_US
 KNOWN_IDS = 256
 """How many ids of applied events an account remembers for each topic other than usage."""
 
+WHO_SHIFT = 16
+"""Bits of an identity that say what an event says; those above say who it is."""
+
 KEEP_DAYS = 105
 """Days that a finished object is kept after its newest event: the longest window, and the lateness twice over."""
 
@@ -67,24 +70,6 @@ def write(last: Write | None, value: str, at: int, event_id: str) -> Write:
 def write_number(last: Number | None, value: int, at: int, event_id: str) -> Number:
     """The later of two writes."""
     return Number(value, at, event_id) if wins(last, at, event_id) else last  # type: ignore[return-value]
-
-
-def is_known(ids: list[int], identity: int) -> bool | None:
-    """Whether an event was applied before: True with the same content, None with other content, False when it is new."""
-    if identity in ids:
-        return True
-    who = identity >> 16
-    for known in ids:
-        if known >> 16 == who:
-            return None
-    return False
-
-
-def remember(ids: list[int], identity: int) -> None:
-    """Add an applied event to the known ones; the oldest goes when there are too many."""
-    ids.append(identity)
-    if len(ids) > KNOWN_IDS:
-        del ids[0]
 
 
 def let_go(ages: Iterable[tuple[int, str, bool]], newest: int) -> list[str]:

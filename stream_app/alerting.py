@@ -112,7 +112,7 @@ class Alerting:
         mrr = None if profile.mrr is None else Money(profile.mrr.amount_minor, profile.mrr.currency)
         renewal_at = profile.renewal_at(as_of)
         failed_at = last_failure_at(read_part(columns, "payment", slot))
-        has_tickets = columns.parts["support"][slot] is not None
+        has_tickets = columns.parts["support"].has(slot)
         said = int(columns.said_score[slot])
         return AlertContext(
             account_id=columns.keys[slot].decode(),
