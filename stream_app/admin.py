@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Self
+from uuid import UUID
 
 from kafka import TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, OffsetSpec
@@ -17,8 +19,10 @@ from stream_app.exits import BrokerError, ConfigError, ConfigProblem
 from stream_app.topics import (
     DEFAULT_PARTITIONS,
     DEFAULT_REPLICATION_MAX,
+    MESSAGE_BYTES_MIN,
     Bound,
     Installation,
+    Log,
     Setting,
     TopicSpec,
     policies,
@@ -180,6 +184,30 @@ def inspect_topics(
         return cluster.inspect(installation)
 
 
+def read_logs(
+    bootstrap: str,
+    names: Iterable[str],
+    *,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    client_options: Mapping[str, Any] | None = None,
+) -> dict[str, Log]:
+    """Return the ids and partitions of topics, without what is missing; raises `TopicAdminError`."""
+    with _Cluster.reached(bootstrap, timeout_seconds, client_options) as cluster:
+        return cluster.logs(names)
+
+
+def has_read(
+    bootstrap: str,
+    group: str,
+    *,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    client_options: Mapping[str, Any] | None = None,
+) -> bool:
+    """Say whether a consumer group has ever committed that it read something; raises `TopicAdminError`."""
+    with _Cluster.reached(bootstrap, timeout_seconds, client_options) as cluster:
+        return cluster.has_read(group)
+
+
 def apply_topics(
     bootstrap: str,
     installation: Installation,
@@ -295,7 +323,7 @@ def _wrong_settings(name: str, spec: TopicSpec, state: TopicState, replication: 
         if found is None or setting.holds(found):
             continue
         expected = setting.value if setting.bound is Bound.EXACTLY else f"{setting.bound} {setting.value}"
-        severity = _cleanup_severity(spec, found) if setting.key == "cleanup.policy" else Severity.WARNING
+        severity = _severity(spec, setting, found)
         yield Mismatch(name, _kind(setting), severity, f"{setting.key}={found}", expected, APPLY)
 
 
@@ -313,6 +341,14 @@ def _kind(setting: Setting) -> Kind:
         "message.timestamp.type": Kind.TIMESTAMP_TYPE,
     }
     return kinds.get(setting.key, Kind.SETTING)
+
+
+def _severity(spec: TopicSpec, setting: Setting, found: str) -> Severity:
+    if setting.key == "cleanup.policy":
+        return _cleanup_severity(spec, found)
+    if setting.key == "max.message.bytes" and int(found) < MESSAGE_BYTES_MIN:
+        return Severity.ERROR
+    return Severity.WARNING
 
 
 def _cleanup_severity(spec: TopicSpec, found: str) -> Severity:
@@ -379,6 +415,13 @@ class _Cluster:
             {name: seen for name, seen in states.items() if specs[name].partitioned and seen.partitions != partitions}
         )
         return Inspection(specs, states, partitions, replication, judge(specs, states, partitions, replication))
+
+    def logs(self, names: Iterable[str]) -> dict[str, Log]:
+        described = self._describe(names)
+        return {name: Log(_kafka_text(topic.get("topic_id")), len(topic["partitions"])) for name, topic in described.items()}
+
+    def has_read(self, group: str) -> bool:
+        return any(at.offset > 0 for at in self._client.list_group_offsets(group)[group].values())
 
     def create(self, seen: Inspection) -> list[Change]:
         plans: dict[str, dict[str, Any]] = {
@@ -455,11 +498,7 @@ class _Cluster:
             raise TopicAdminError(message, "see with `churnwatch topics check` whether it does now")
 
     def _read(self, specs: Mapping[str, TopicSpec]) -> dict[str, TopicState]:
-        described: dict[str, list[dict[str, Any]]] = {}
-        for topic in self._client.describe_topics(list(specs)):
-            if for_code(topic["error_code"]) is not UnknownTopicOrPartitionError:
-                _raise_refusal("describe", topic["name"], topic["error_code"], None)
-                described[topic["name"]] = topic["partitions"]
+        described = {name: topic["partitions"] for name, topic in self._describe(specs).items()}
         if not described:
             return {}
         settings = self._read_settings(described)
@@ -472,6 +511,14 @@ class _Cluster:
             for name in specs
             if (rows := described.get(name)) is not None
         }
+
+    def _describe(self, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+        described: dict[str, dict[str, Any]] = {}
+        for topic in self._client.describe_topics(list(names)):
+            if for_code(topic["error_code"]) is not UnknownTopicOrPartitionError:
+                _raise_refusal("describe", topic["name"], topic["error_code"], None)
+                described[topic["name"]] = topic
+        return described
 
     def _read_settings(self, names: Iterable[str]) -> dict[str, dict[str, str] | None]:
         resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
@@ -486,6 +533,12 @@ class _Cluster:
         ends = self._client.list_partition_offsets(latest)
         written = {partition.topic for partition, end in ends.items() if end.offset > 0}
         return {name: replace(state, was_written=name in written) for name, state in states.items()}
+
+
+def _kafka_text(topic_id: str | None) -> str:
+    """Write a topic's id as Kafka's own tools print it; empty where the cluster is too old (before 2.8) to have given it one."""
+    known = UUID(topic_id or str(UUID(int=0)))
+    return base64.urlsafe_b64encode(known.bytes).decode().rstrip("=") if known.int else ""
 
 
 def _raise_refusal(what: str, topic: str, code: int, detail: str | None) -> None:

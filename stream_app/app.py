@@ -6,14 +6,14 @@ import fcntl
 import gc
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 import faust
 import numpy as np
-from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, OffsetOutOfRangeError, ProducerFenced
 from faust.types import TP
 from prometheus_client import CollectorRegistry
 
@@ -22,15 +22,25 @@ from models.health import BAND_NAMES, Scale
 from models.input_topics import INPUT_TOPICS
 from models.row import NEVER
 from stream_app import agents
-from stream_app.admin import ClusterUnreachableError, TopicAdminError, inspect_topics, require_topics
+from stream_app.admin import (
+    ClusterUnreachableError,
+    Kind,
+    TopicAdminError,
+    TopicsUnfitError,
+    has_read,
+    inspect_topics,
+    read_logs,
+    require_topics,
+)
 from stream_app.breaker import Breaker, Limits
 from stream_app.checkpoints import Checkpoints
 from stream_app.clock import Clock, WallClock
-from stream_app.exits import BrokerError, ConfigError, ConfigProblem, Exit, Gap, ServiceExit, StateMustBeRebuilt
+from stream_app.exits import BrokerError, ConfigError, ConfigProblem, Exit, Gap, RestartNeeded, ServiceExit, StateMustBeRebuilt
 from stream_app.health import LOOP, HealthServer, HealthState
 from stream_app.health import Limits as HealthLimits
 from stream_app.kafka_connection import client_kwargs, faust_credentials, secret_values
 from stream_app.lineup import Lineup
+from stream_app.local_store import AccountTable, store_problem
 from stream_app.logs import configure_logging, logging_config, tame, worker_options
 from stream_app.metrics import Metrics
 from stream_app.pipeline import Definition, Partition, Tally, UnknownCursorVersionError
@@ -38,7 +48,7 @@ from stream_app.producers import Producers
 from stream_app.recovery import BatchTableManager
 from stream_app.release import RELEASE
 from stream_app.settings import Settings
-from stream_app.topics import Installation, topic_name
+from stream_app.topics import Installation, Log, topic_name
 from stream_app.transport import Batches, BatchTransport, CursorOutsideLogError, PartitionBatch
 
 log = logging.getLogger(__name__)
@@ -105,6 +115,7 @@ class ChurnwatchApp(faust.App):
     lineups: dict[int, Lineup]
     breakers: dict[int, Breaker]
     stopped: dict[int, str]
+    logs: dict[str, Log]
     producers: Producers
     checkpoints: Checkpoints
     batches: Batches
@@ -230,6 +241,22 @@ class ChurnwatchApp(faust.App):
                 await asyncio.sleep(0)
             self.checkpoints.kick(number)
 
+    async def inspect_logs(self) -> None:
+        """Look up which topics there are now under the names of the inputs and the changelog.
+
+        Raises BrokerError when one is missing or was divided anew, and when the broker cannot be asked.
+        """
+        names = [*self.definition.kinds, self.names.changelog]
+        self.logs = await self.loop.run_in_executor(None, _read_logs, self.settings, names)
+        for name in names:
+            if name not in self.logs:
+                raise BrokerError(f"{name}: the topic is missing", "churnwatch topics check")
+            if self.logs[name].partitions != self.conf.topic_partitions:
+                wrong = (
+                    f"{name}: it has {self.logs[name].partitions} partitions, and this worker was started with {self.conf.topic_partitions}"
+                )
+                raise BrokerError(wrong, "churnwatch topics check")
+
     def own(self, partition: Partition) -> None:
         """Take a partition whose state is recovered."""
         self.partitions[partition.number] = partition
@@ -271,18 +298,35 @@ class ChurnwatchApp(faust.App):
         self.metrics.accounts({BAND_NAMES[band]: int(count) for band, count in enumerate(bands)})
 
 
+_KNOWN: tuple[tuple[type[BaseException], Callable[[BaseException], ServiceExit]], ...] = (
+    (CursorOutsideLogError, lambda error: StateMustBeRebuilt(str(error))),
+    (UnknownCursorVersionError, lambda error: ServiceExit(Exit.REBUILD, str(error), "run the newer release")),
+    (row.UnknownRowVersionError, lambda error: ServiceExit(Exit.REBUILD, str(error), "run the newer release")),
+    (ProducerFenced, lambda error: RestartNeeded(f"fenced: another worker owns the partition now ({type(error).__name__})")),
+    (
+        OffsetOutOfRangeError,
+        lambda error: RestartNeeded(f"the log does not hold what was to be read next: {error}"),
+    ),
+    (
+        MessageSizeTooLargeError,
+        lambda _: BrokerError("a topic refuses what is written to it: its max.message.bytes is too small", "churnwatch topics apply"),
+    ),
+    (KafkaError, lambda error: RestartNeeded(f"the broker refused or did not answer: {error!r}")),
+)
+"""What ends the process in a known way, and how; the first that fits."""
+
+
 def exit_of(error: BaseException) -> ServiceExit:
     """The known way to end that an error stands for."""
     if isinstance(error, ServiceExit):
         return error
-    if isinstance(error, CursorOutsideLogError):
-        return StateMustBeRebuilt(str(error), "churnwatch rebuild")
-    if isinstance(error, UnknownCursorVersionError | row.UnknownRowVersionError):
-        return ServiceExit(Exit.REBUILD, str(error), "run the newer release")
-    if isinstance(error, ProducerFenced):
-        return ServiceExit(Exit.RESTART, f"fenced: another worker owns the partition now ({type(error).__name__})", "start it again")
-    if isinstance(error, KafkaError):
-        return ServiceExit(Exit.RESTART, f"the broker refused or did not answer: {error!r}", "start it again")
+    for kind, known in _KNOWN:
+        if isinstance(error, kind):
+            return known(error)
+    if problem := store_problem(error):
+        return ServiceExit(
+            Exit.OTHER, f"the local store cannot be used: {problem}", "see to the disk of data_dir, then start it again"
+        )
     return ServiceExit(Exit.OTHER, f"{type(error).__name__}: {error}")
 
 
@@ -303,6 +347,7 @@ def create_app(settings: Settings, clock: Clock, metrics: Metrics, health_state:
         topic_disable_leader=True,
         table_standby_replicas=settings.standby_replicas,
         TableManager=BatchTableManager,
+        Table=AccountTable,
         broker_session_timeout=settings.session_timeout,
         broker_heartbeat_interval=min(2.0, settings.session_timeout / 4),
         broker_rebalance_timeout=20.0,
@@ -323,7 +368,7 @@ def create_app(settings: Settings, clock: Clock, metrics: Metrics, health_state:
     app.transport = BatchTransport(app.conf.broker_consumer, app, loop=app.loop)
     app.settings, app.clock, app.metrics, app.health_state = settings, clock, metrics, health_state
     app.definition, app.names = definition_of(settings), Names.of(settings)
-    app.partitions, app.lineups, app.breakers, app.stopped = {}, {}, {}, {}
+    app.partitions, app.lineups, app.breakers, app.stopped, app.logs = {}, {}, {}, {}, {}
     app.breaker_limits = Limits(**settings.dead_letter_breaker.model_dump())
     app.turn = asyncio.Lock()
     app.producers = Producers(settings.app_id, client_kwargs(settings))
@@ -377,7 +422,8 @@ def _installation(settings: Settings) -> Installation:
 def wait_for_topics(settings: Settings, clock: Clock) -> int:
     """Wait for the broker, hold its topics against the contract, and count the partitions.
 
-    Raises BrokerError when it cannot be reached in time, or when a topic is missing or wrong.
+    Raises BrokerError when it cannot be reached in time, or when a topic is missing or wrong; StateMustBeRebuilt when it is the
+    changelog that is missing, and there was state in it.
     """
     deadline = clock.monotonic() + BROKER_WAIT_SECONDS
     while True:
@@ -387,14 +433,36 @@ def wait_for_topics(settings: Settings, clock: Clock) -> int:
             if clock.monotonic() > deadline:
                 raise BrokerError(str(error), "start the broker, or set KAFKA_BOOTSTRAP to where it is") from error
             log.warning("Waiting for the broker: %s", error)
-        except TopicAdminError as error:
+        except TopicsUnfitError as error:
+            _refuse_lost_state(settings, error)
             raise BrokerError(str(error), "churnwatch topics apply") from error
+        except TopicAdminError as error:
+            raise BrokerError(str(error), error.mend) from error
+
+
+def _refuse_lost_state(settings: Settings, error: TopicsUnfitError) -> None:
+    """Raise StateMustBeRebuilt when the changelog is missing, and the group has read: to make an empty one would hide that."""
+    changelog = Names.of(settings).changelog
+    is_missing = any(mismatch.topic == changelog and mismatch.kind is Kind.MISSING for mismatch in error.mismatches)
+    if is_missing and has_read(settings.kafka_bootstrap, settings.app_id, client_options=_admin_options(settings)):
+        raise StateMustBeRebuilt(
+            f"the changelog {changelog} is missing, and the group {settings.app_id} has read events: their state is lost"
+        )
+
+
+def _admin_options(settings: Settings) -> dict[str, Any]:
+    options = client_kwargs(settings)
+    options.pop("bootstrap_servers")
+    return options
+
+
+def _read_logs(settings: Settings, names: list[str]) -> dict[str, Log]:
+    return read_logs(settings.kafka_bootstrap, names, client_options=_admin_options(settings))
 
 
 def _check_topics(settings: Settings) -> int:
     installation = _installation(settings)
-    options = client_kwargs(settings)
-    options.pop("bootstrap_servers")
+    options = _admin_options(settings)
     for warning in require_topics(settings.kafka_bootstrap, installation, client_options=options):
         log.warning("%s", warning)
     return inspect_topics(settings.kafka_bootstrap, installation, client_options=options).partitions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,10 +88,13 @@ class BrokerError(ServiceExit):
         super().__init__(Exit.BROKER, message, mend)
 
 
+REBUILD_HINT: Final = "see section 3 of docs/runbook.md; when what was lost cannot be brought back: churnwatch rebuild"
+
+
 class StateMustBeRebuilt(ServiceExit):
     """The local state, the changelog and the input contradict each other; only a rebuild helps."""
 
-    def __init__(self, message: str, mend: str = "") -> None:
+    def __init__(self, message: str, mend: str = REBUILD_HINT) -> None:
         """See ServiceExit."""
         super().__init__(Exit.REBUILD, message, mend)
 

@@ -1,7 +1,13 @@
 """Points at which a test makes the process end, to prove what a crash there leaves behind.
 
 `CHURNWATCH_FAILPOINT=name:nth` ends the process with SIGKILL when the point `name` is passed for the n-th time. Without the variable
-a point costs one look at an empty dictionary.
+a point costs one look at an empty dictionary. The points, in the order in which a worker passes them:
+
+- `in_rebalance`: the partitions are written and given up, the new assignment is not there yet; the first assignment counts, too
+- `after_fencing`: the previous owners are fenced, nothing of the changelog is read
+- `in_recovery`: some of the changelog is in the local store, some is not
+- `after_fold`, `in_transaction`, `after_commit`, `after_store`: the steps of a checkpoint
+- `in_shutdown`: everything is written, the group is not left
 """
 
 import os

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -30,6 +30,7 @@ from models.usage import Outcome
 from stream_app import scores
 from stream_app.alerting import Alerting, Said
 from stream_app.scores import Scores
+from stream_app.topics import Log
 
 CURSOR_KEY = b"\x00cursor"
 """The key of the record that says how far each input topic is folded into this partition."""
@@ -49,13 +50,6 @@ PROFILES_MAX = 4096
 
 SETTLED_US = 400 * DAY_US
 """An account with no event for this long, and no alert, is not looked at again until one comes."""
-
-
-class Log(NamedTuple):
-    """A topic as it is on the cluster now: its id, which a topic of the same name made anew does not have, and its partitions."""
-
-    topic_id: str
-    partitions: int
 
 
 NO_LOG = Log("", 0)
@@ -476,7 +470,7 @@ class Partition:
     def profile(self, slot: int) -> Profile:
         """What every score says of an account besides its numbers."""
         columns = self.columns
-        if columns.parts["facts"][slot] is None and not columns.has_subscriptions[slot]:
+        if not columns.parts["facts"].has(slot) and not columns.has_subscriptions[slot]:
             return NOBODY
         known = self._profiles.get(slot)
         if known is None:
@@ -492,7 +486,7 @@ class Partition:
     def _profiles_of(self, slots: Ints) -> list[Profile]:
         facts = self.columns.parts["facts"]
         return [
-            self.profile(slot) if has_subscriptions or facts[slot] is not None else NOBODY
+            self.profile(slot) if has_subscriptions or facts.has(slot) else NOBODY
             for slot, has_subscriptions in zip(slots.tolist(), self.columns.has_subscriptions[slots].tolist(), strict=True)
         ]
 
@@ -523,7 +517,9 @@ class Partition:
             keys=[columns.keys[slot] for slot in slots.tolist()],
             rows=columns.rows(slots),
             scores=taken,
-            parts=[(_KEY_OF_PART[name] + columns.keys[slot], columns.parts[name][slot]) for name, slot in sorted(self._changed_parts)],
+            parts=[
+                (_KEY_OF_PART[name] + columns.keys[slot], columns.parts[name].encoded(slot)) for name, slot in sorted(self._changed_parts)
+            ],
             alerts=self._alerting.take(),
             dead_letters=self._dead_letters,
         )

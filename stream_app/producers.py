@@ -10,7 +10,9 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-BATCH_BYTES_MAX = 900_000
+from stream_app.topics import MESSAGE_BYTES_MIN
+
+BATCH_BYTES_MAX = MESSAGE_BYTES_MIN
 """Below the broker's limit of a record batch, 1 MiB; one batch is pending for each partition, so a large one costs fewer trips."""
 
 TRANSACTION_TIMEOUT_MS = 20_000

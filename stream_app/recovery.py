@@ -14,12 +14,16 @@ from faust.types import TP
 from mode import Service
 
 from stream_app.exits import RestartNeeded, StateMustBeRebuilt
-from stream_app.pipeline import CURSOR_KEY, Partition
+from stream_app.failpoints import failpoint
+from stream_app.local_store import LocalStore, StoreDamagedError, damage_told
+from stream_app.pipeline import Partition, Position
+from stream_app.topics import Log
 
 if TYPE_CHECKING:
-    from faust.stores.rocksdb import Store
-
     from stream_app.app import ChurnwatchApp
+
+TELL_SECONDS = 5.0
+"""How often a long recovery says in the log how far it is."""
 
 
 def _without_log() -> rocksdict.WriteOptions:
@@ -39,6 +43,7 @@ class BatchRecovery(Recovery):
     """Faust's recovery with our own apply, end and seek."""
 
     app: "ChurnwatchApp"
+    _told_at = 0.0
 
     async def on_rebalance(self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0) -> None:
         """Forget what is in memory, fence the previous owners, and only then begin to recover."""
@@ -53,6 +58,8 @@ class BatchRecovery(Recovery):
         self.active_highwaters.clear()
         try:
             await app.producers.own(actives)
+            failpoint("after_fencing")
+            await app.inspect_logs()
         except Exception as error:  # noqa: BLE001 - whatever it is, this worker cannot own its partitions
             app.fail(error)
         app.health_state.joined(generation_id, actives, app.clock.monotonic())
@@ -65,17 +72,50 @@ class BatchRecovery(Recovery):
         self.signal_recovery_end.clear()
 
     async def _build_offsets(self, consumer: Any, tps: set[TP], destination: Any, title: str) -> None:
-        await super()._build_offsets(consumer, tps, destination, title)
-        for tp in sorted(tps & self.active_tps):
-            have, end = destination[tp], self.active_highwaters[tp]
-            # Faust would end with a traceback here; before the log's first record its offset is -1, as is the end of an empty one.
-            if title == "active" and have > end:
-                self.app.fail(
-                    StateMustBeRebuilt(
-                        f"the local store has {tp.topic} partition {tp.partition} up to offset {have}, but its log ends at {end}: "
-                        f"the changelog was deleted or made anew",
-                        "restore the changelog, or rebuild the state from the input topics",
+        try:
+            await self._check_copies(consumer, tps, destination)
+            await super()._build_offsets(consumer, tps, destination, title)
+            if title == "active":
+                await self._check_changelogs(consumer, tps, destination)
+                self._tell_progress()
+        except StateMustBeRebuilt as error:
+            self.app.fail(error)
+
+    async def _check_copies(self, consumer: Any, tps: set[TP], destination: Any) -> None:
+        """Put aside the local stores that are copies of another changelog than the one there is now.
+
+        Raises StateMustBeRebuilt where the changelog is empty: then such a store is all that is left of the state.
+        """
+        for tp in sorted(tps):
+            store, topic_id = self._store(tp), self.app.logs[tp.topic].topic_id
+            known = store.changelog_id(tp.partition)
+            if known and topic_id and known != topic_id and destination[tp] is not None:
+                if not (await consumer.highwaters(tp))[tp]:
+                    raise StateMustBeRebuilt(
+                        f"the local store has state of partition {tp.partition}, but its changelog {tp.topic} was made anew and is empty"
                     )
+                store.put_aside(tp.partition, f"it is a copy of the topic {known}, and {tp.topic} is now the topic {topic_id}")
+                destination[tp] = None
+            if known != topic_id:
+                store.note_changelog(tp.partition, topic_id)
+
+    async def _check_changelogs(self, consumer: Any, tps: set[TP], destination: Any) -> None:
+        """Hold where the changelogs begin and end against the local stores.
+
+        Raises StateMustBeRebuilt where records were taken away: a log that is only compacted begins at 0 for ever.
+        """
+        begins = await consumer.earliest_offsets(*tps) if tps else {}
+        for tp in sorted(tps):
+            # Faust would end with a traceback here; before the log's first record its offset is -1, as is the end of an empty one.
+            have, end = destination[tp], self.active_highwaters[tp]
+            if have > end:
+                raise StateMustBeRebuilt(
+                    f"the local store has {tp.topic} partition {tp.partition} up to offset {have}, but its log ends at {end}: "
+                    f"the changelog was deleted, cut or made anew"
+                )
+            if begins[tp]:
+                raise StateMustBeRebuilt(
+                    f"{tp.topic} partition {tp.partition} begins at offset {begins[tp]}: records were deleted from it, and with them state"
                 )
 
     @Service.task
@@ -83,8 +123,8 @@ class BatchRecovery(Recovery):
         """Stay idle: changelog records come in batches through `apply`, never through Faust's queue."""
         await self.wait_until_stopped()
 
-    def _store(self, tp: TP) -> "Store":
-        return cast("Store", self.tp_to_table[tp].data)
+    def _store(self, tp: TP) -> LocalStore:
+        return cast("LocalStore", self.tp_to_table[tp].data)
 
     def note_positions(self, positions: Mapping[TP, int]) -> None:
         """Take the fetch positions for what was read: commit markers at the end of a changelog are never delivered."""
@@ -123,15 +163,25 @@ class BatchRecovery(Recovery):
             store._db_for_partition(tp.partition).write(batch, WITHOUT_LOG)
             offsets[tp] = last
         if tp in self.active_tps:
+            failpoint("in_recovery")
             self._maybe_end()
         elif not self.tables.standbys_ready and not self.standby_remaining_total():
             self.tables.on_standbys_ready()
 
-    def _maybe_end(self) -> None:
+    def _tell_progress(self) -> None:
+        """Say how far the recovery is: to the probes and the metrics always, in the log now and then."""
+        now = self.app.clock.monotonic()
         need = sum(highwater + 1 for highwater in self.active_highwaters.values() if highwater is not None)
         remaining = self.active_remaining_total()
-        self.app.health_state.recovering(max(need - remaining, 0), need, self.app.clock.monotonic())
+        have = max(need - remaining, 0)
+        self.app.health_state.recovering(have, need, now)
         self.app.metrics.recovering(remaining)
+        if remaining and now - self._told_at >= TELL_SECONDS:
+            self._told_at = now
+            self.log.info("Recovering: %s of %s changelog records (%s %%)", have, need, 100 * have // need)
+
+    def _maybe_end(self) -> None:
+        self._tell_progress()
         if not self.need_recovery():
             self._set_recovery_ended()
             self.signal_recovery_end.set()
@@ -153,6 +203,10 @@ class BatchRecovery(Recovery):
             app.fail(error)
             raise
         if app.consumer_generation_id != generation_id:
+            return
+        if cursor is None:
+            consumer.stop_flow()  # what is being fetched now is of the recovery before
+            self.signal_recovery_start.set()
             return
         if app.flow_control.is_active():
             app.flow_control.clear()
@@ -188,29 +242,64 @@ class BatchRecovery(Recovery):
             self.app.fail(error)
             raise
 
-    async def _load(self, generation_id: int) -> dict[TP, int]:
-        """Put every recovered account into its partition's columns; the cursors, by input partition."""
+    async def _load(self, generation_id: int) -> dict[TP, int] | None:
+        """Put every recovered account into its partition's columns; the cursors, by input partition.
+
+        None when a local store turned out to be damaged: it is put aside, and the recovery must be done again.
+        """
         app = self.app
         cursor: dict[TP, int] = {}
+        is_sound = True
         for tp in sorted(self.active_tps):
             if app.consumer_generation_id != generation_id:
                 break
             store = self._store(tp)
-            database = store._db_for_partition(tp.partition)
-            database.flush()  # what follows is written with the store's log, which must not begin before what it follows on
             partition = Partition(tp.partition, app.definition)
-            await app.loop.run_in_executor(None, partition.restore, stored_items(database, store.offset_key), database.get(CURSOR_KEY))
+            try:
+                await app.loop.run_in_executor(None, _restore, partition, store)
+            except StoreDamagedError as error:
+                store.put_aside(tp.partition, str(error))
+                self.active_offsets[tp] = None
+                is_sound = False
+                continue
+            hold_logs(partition, app.logs)
             app.own(partition)
             for topic, position in partition.positions.items():
                 cursor[TP(topic, tp.partition)] = position.offset
-        return cursor
+        return cursor if is_sound else None
 
 
-def stored_items(database: Any, offset_key: bytes) -> Iterable[tuple[bytes, bytes]]:
-    """Every record of a local store but the two that say how far it is."""
-    for key, value in database.items():
-        if key not in (CURSOR_KEY, offset_key):
-            yield key, value
+def _restore(partition: Partition, store: LocalStore) -> None:
+    """Take what a local store holds into memory; raises StoreDamagedError."""
+    with damage_told():
+        # What follows is written with the store's log, which must not begin before what it follows on.
+        store._db_for_partition(partition.number).flush()
+    partition.restore(store.items_of(partition.number), store.cursor_of(partition.number))
+
+
+def hold_logs(partition: Partition, logs: Mapping[str, Log]) -> None:
+    """Hold the positions of a partition against the topics as they are now, and let the partition know these.
+
+    Raises StateMustBeRebuilt for a position in another log. A position that does not say in which log it is, is taken to be in this one.
+    """
+    for topic, position in partition.positions.items():
+        if topic in logs:
+            _hold_log(topic, partition.number, position, logs[topic])
+    partition.logs = logs
+
+
+def _hold_log(topic: str, number: int, position: Position, log: Log) -> None:
+    if position.topic_id and position.topic_id != log.topic_id:
+        raise StateMustBeRebuilt(
+            f"partition {number} was folded from the topic {topic} with the id {position.topic_id}, and {topic} has the id {log.topic_id} "
+            f"now: it was deleted and made anew"
+        )
+    if position.partitions and position.partitions != log.partitions:
+        raise StateMustBeRebuilt(
+            f"partition {number} was folded when {topic} had {position.partitions} partitions, and it has {log.partitions} now: "
+            f"accounts have moved away from their state"
+        )
+    position.topic_id, position.partitions = log.topic_id, log.partitions
 
 
 class BatchTableManager(TableManager):

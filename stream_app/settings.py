@@ -34,7 +34,7 @@ OTHER_VARIABLES: dict[str, str] = {
     f"{PREFIX}CACHE_DIR": "where the laptop's Kafka keeps its jars",
     f"{PREFIX}KAFKA_DIR": "where the laptop's Kafka keeps its data, its log and its pid",
     f"{PREFIX}MAVEN_REPOSITORY": "where the laptop's Kafka fetches its jars from",
-    f"{PREFIX}FAILPOINT": "where a test makes the worker crash or sleep",
+    f"{PREFIX}FAILPOINT": "where a test makes the worker crash",
 }
 """Variables with our prefix that are no settings."""
 

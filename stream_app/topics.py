@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 DEFAULT_APP_ID: Final = "churnwatch"
 DEFAULT_PARTITIONS: Final = 4
@@ -218,6 +218,10 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
 """Every topic of the event contract (spec/events.md section 1), inputs first, and those of our own tools."""
 
 
+MESSAGE_BYTES_MIN: Final = 900_000
+"""What a topic that a worker writes must take at once: as much as a worker sends."""
+
+
 def changelog(app_id: str = DEFAULT_APP_ID) -> TopicSpec:
     """Return the changelog of the account table: the truth about every account's state, so it is never deleted from.
 
@@ -241,6 +245,13 @@ def topic_name(prefix: str, name: str) -> str:
     Raises `ValueError` for a prefix that Kafka cannot have in a name.
     """
     return _legal(f"{prefix}.{name}" if prefix else name)
+
+
+class Log(NamedTuple):
+    """A topic as it is on the cluster now: its id, which a topic of the same name made anew does not have, and its partitions."""
+
+    topic_id: str
+    partitions: int
 
 
 @dataclass(frozen=True, slots=True)

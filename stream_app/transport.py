@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from aiokafka.consumer import fetcher
+from aiokafka.consumer.fetcher import OffsetResetStrategy
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.consumer import ensure_TP
@@ -20,6 +21,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from models.decoding import Record
+from stream_app.failpoints import failpoint
 
 if TYPE_CHECKING:
     from stream_app.app import ChurnwatchApp
@@ -124,7 +126,8 @@ class BatchThread(driver.AIOKafkaConsumerThread):
     async def seek_sources(self, cursor: Mapping[TP, int], sources: Iterable[TP]) -> dict[TP, Sought]:
         """Seek each source to its cursor; without one to the beginning of its log.
 
-        Raises CursorOutsideLogError for a cursor that its log does not reach, and where the group has read on but there is no cursor.
+        From here on a position that its log no longer holds is an error, and no reason to begin somewhere else. Raises
+        CursorOutsideLogError for a cursor that its log does not reach, and where the group has read on but there is no cursor.
         """
         return cast("dict[TP, Sought]", await self.call_thread(self._seek_sources, cursor, list(sources)))
 
@@ -139,9 +142,9 @@ class BatchThread(driver.AIOKafkaConsumerThread):
                 begin, end = begins[aiotp], ends[aiotp]
                 offset = cursor.get(tp)
                 if offset is None:
-                    # The group commits what the state has folded: with no state to go with it, that state is lost.
+                    # The group commits what the state has folded, and nothing else: with no state to go with it, that state is lost.
                     committed = await consumer.committed(aiotp)
-                    if committed is not None and committed > begin:
+                    if committed:
                         raise CursorOutsideLogError(
                             f"{tp.topic} partition {tp.partition} was folded up to offset {committed}, but of that no state is left"
                         )
@@ -154,7 +157,13 @@ class BatchThread(driver.AIOKafkaConsumerThread):
                 self._starts[tp] = offset
                 sought[tp] = Sought(offset, begin, end)
             self.epoch += 1
+            consumer._fetcher._default_reset_strategy = OffsetResetStrategy.NONE
             return sought
+
+    def allow_resets(self) -> None:
+        """Let positions be found anew, as they are in a new assignment before they are sought."""
+        if self._consumer is not None:
+            self._consumer._fetcher._default_reset_strategy = OffsetResetStrategy.EARLIEST
 
     async def _seek_wait(self, consumer: "driver.Consumer", partitions: Mapping[TP, int]) -> Any:
         async with self._lock():
@@ -210,6 +219,7 @@ class BatchConsumer(driver.Consumer):
         self.folded: dict[TP, int] = {}
         self.ends: dict[TP, int] = {}
         self.epoch_wanted = 0
+        self.begun: dict[TP, int] = {}
         self.room = asyncio.Event()
         self.resumed = asyncio.Event()
 
@@ -233,6 +243,7 @@ class BatchConsumer(driver.Consumer):
         if generation != self.app.consumer_generation_id:
             return
         self.durable = {tp: at.offset for tp, at in sought.items()}
+        self.begun = {tp: at.offset for tp, at in sought.items() if tp not in cursor}
         self.delivered = dict(self.durable)
         self.folded = dict(self.durable)
         self.ends = {tp: at.end for tp, at in sought.items()}
@@ -327,7 +338,8 @@ class BatchConsumer(driver.Consumer):
     # -- the mirror of the cursor
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> list[TP]:  # noqa: ARG002 - Faust's signature
-        return [tp for tp, offset in self.durable.items() if self._committed_offset[tp] != offset]
+        # What nothing was folded of is not mirrored: committed offsets without a cursor mean that state was lost.
+        return [tp for tp, offset in self.durable.items() if offset not in (self._committed_offset[tp], self.begun.get(tp))]
 
     def _new_offset(self, tp: TP) -> int | None:
         return self.durable.get(tp)
@@ -335,12 +347,16 @@ class BatchConsumer(driver.Consumer):
     async def wait_empty(self) -> None:
         """Write everything that is folded: what precedes a revoke and a shutdown. A fold awaits nothing, so none is half done."""
         await self.app.checkpoints.write_all()
+        if self.app.should_stop:
+            failpoint("in_shutdown")
         await self.commit_and_end_transactions()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Write everything, then forget where the partitions stood."""
         self.app.health_state.rebalancing(self.app.clock.monotonic())
+        self.batch_thread.allow_resets()
         await super().on_partitions_revoked(revoked)
+        failpoint("in_rebalance")
         self.room.set()
         for positions in (self.durable, self.delivered, self.folded, self.ends):
             positions.clear()

@@ -32,7 +32,7 @@ from mode.threads import QueueServiceThread
 from prometheus_client import CollectorRegistry
 
 from stream_app import app as app_module
-from stream_app import checkpoints, producers, recovery, transport
+from stream_app import checkpoints, local_store, producers, recovery, transport
 from stream_app.app import ChurnwatchApp, create_app
 from stream_app.clock import WallClock
 from stream_app.health import HealthState
@@ -73,6 +73,11 @@ OVERRIDDEN: Final[dict[type, dict[str, str]]] = {
         "on_recovery_completed": "(self, generation_id: int = 0) -> None",
     },
     recovery.BatchTableManager: {"recovery": "property"},
+    local_store.LocalStore: {
+        "_open_for_partition": "(self, partition: int) -> Rdict",
+        "persisted_offset": "(self, tp: TP) -> Optional[int]",
+    },
+    local_store.AccountTable: {"_new_store_by_url": "(self, url: Union[str, URL]) -> StoreT"},
     ChurnwatchApp: {"on_first_start": "(self) -> None", "on_stop": "(self) -> None"},
 }
 """What our subclasses replace, as it is in the class that is subclassed."""
@@ -101,7 +106,7 @@ CALLED: Final[dict[type, dict[str, str]]] = {
     },
     TableManager: {"on_actives_ready": "(self) -> None", "on_standbys_ready": "(self) -> None"},
     Table: {"on_recovery_completed": "(self, active_tps: Set[TP], standby_tps: Set[TP]) -> None"},
-    Store: {"_db_for_partition": "(self, partition: int) -> Rdict"},
+    Store: {"_db_for_partition": "(self, partition: int) -> Rdict", "partition_path": "(self, partition: int) -> Path"},
     Channel: {"queue": "property"},
     App: {"on_rebalance_end": "(self) -> None", "on_rebalance_start": "(self) -> None"},
     Service: {"wait_first": "(self, *coros: *, timeout: *) -> WaitResults", "maybe_start": "(self) -> bool"},
@@ -134,10 +139,10 @@ PRIVATE: Final[dict[str, tuple[str, ...]]] = {
     "app.tables.recovery": ("_is_changelog_tp", "_set_recovery_ended", "_set_recovery_started", "_wait"),
     "app": ("_consumer", "_fetcher"),
     "channel": ("_subscribers",),
-    "store": ("_db_for_partition",),
+    "store": ("_db_for_partition", "_dbs"),
     "thread": ("_create_worker_consumer", "_ensure_consumer", "_seek_wait"),
     "kafka consumer": ("_client", "_closed", "_fetch_max_wait_ms", "_fetch_min_bytes", "_fetcher", "_subscription"),
-    "kafka fetcher": ("_closed", "_subscriptions"),
+    "kafka fetcher": ("_closed", "_default_reset_strategy", "_subscriptions"),
 }
 """Private attributes that are read or set, by whose they are."""
 
@@ -194,7 +199,9 @@ def test_every_override_is_held_here_and_fits(ours: type) -> None:
             assert list(inspect.signature(mine).parameters) == list(inspect.signature(theirs).parameters), name
 
 
-@pytest.mark.parametrize("module", [transport, recovery, producers, checkpoints, app_module], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [transport, recovery, local_store, producers, checkpoints, app_module], ids=lambda module: module.__name__
+)
 def test_every_private_member_that_is_reached_for_is_held_here(module: ModuleType) -> None:
     """Private names in the source are our own, or listed above."""
     tree = ast.parse(Path(module.__file__ or "").read_text(encoding="utf-8"))
@@ -256,6 +263,8 @@ async def test_an_app_is_made_of_our_parts(app: ChurnwatchApp) -> None:
     assert type(app.consumer.batch_thread) is transport.BatchThread
     assert type(app.tables) is recovery.BatchTableManager
     assert type(app.tables.recovery) is recovery.BatchRecovery
+    assert type(app.table) is local_store.AccountTable
+    assert type(app.table.data) is local_store.LocalStore
     assert len(app.agents) == len(app.definition.kinds)
 
 
