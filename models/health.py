@@ -111,18 +111,18 @@ def assess(columns: Columns, slots: Ints, as_of: Ints, scale: Scale) -> Assessme
 
 def weigh(component: Ints, scale: Scale) -> Assessment:
     """The score of components that are already scored: `(n, COMPONENT_SLOTS)`, `NONE` where one has no data."""
-    weights = np.zeros(COMPONENT_SLOTS, np.int64)
-    weights[: len(COMPONENTS)] = [scale.weights[name] for name in COMPONENTS]
-    present = component != NONE
-    weight = np.where(present, weights, 0)
+    used = component[:, : len(COMPONENTS)]
+    weights = np.array([scale.weights[name] for name in COMPONENTS], np.int64)
+    fed = np.array([name in scale.feeds for name in COMPONENTS], np.int64)
+    present = used != NONE
+    weight = weights * present
     total = weight.sum(axis=1)
-    shares = weight * np.where(present, component, 0)
+    shares = weight * used  # where nothing is, the weight is zero
     divisor = np.maximum(total, 1)
     score = half_up_many(shares.sum(axis=1), divisor)
-    contribution = np.where(present, apportion(shares, divisor, score), NONE)
-    fed = np.zeros(COMPONENT_SLOTS, np.int64)
-    fed[: len(COMPONENTS)] = [name in scale.feeds for name in COMPONENTS]
-    coverage = half_up_many((weight * fed).sum(axis=1) * SCALE, int((weights * fed).sum()))
+    contribution = np.full(component.shape, NONE, np.int64)
+    contribution[:, : len(COMPONENTS)] = np.where(present, apportion(shares, divisor, score), NONE)
+    coverage = half_up_many(weight @ fed * SCALE, int(weights @ fed))
     score = np.where(total > 0, score, NONE)
     band = band_of(score, scale)
     band[(coverage < scale.coverage_min) | (total == 0)] = Band.NO_DATA

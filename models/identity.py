@@ -6,7 +6,6 @@ are kept with an account's state, so they never change from one release to the n
 """
 
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -37,11 +36,12 @@ def contents(decoded: list[Any], kinds: set[type]) -> tuple[list[bytes], list[in
     except OverflowError:  # an integer beyond 64 bits among free members
         packed = list(map(_pack_or_nothing, payloads))
         unpackable = [i for i, content in enumerate(packed) if not content]
-    if kinds & _SPELLED.keys() or _FLOAT in b"".join(packed):
-        packed = [
-            _repack(event, content) if content and (_FLOAT in content or type(event) in _SPELLED) else content
-            for event, content in zip(decoded, packed, strict=True)
-        ]
+    spelled = kinds & _SPELLED.keys()
+    places = {i for i, kind in enumerate(map(type, decoded)) if kind in spelled} if spelled else set()
+    if _FLOAT in b"".join(packed):
+        places |= {i for i, content in enumerate(packed) if _FLOAT in content}
+    for i in places.difference(unpackable):
+        packed[i] = _repack(decoded[i], packed[i])
     return packed, unpackable
 
 
@@ -131,9 +131,19 @@ _WHO_BITS: Final = np.uint64(0xFFFF_FFFF_FFFF_0000)
 _WHAT_BITS: Final = np.uint64(0xFFFF)
 
 
-@lru_cache(maxsize=4096)
-def _source_hash(source: str) -> int:
-    return xxh3_64_intdigest(source.encode())
+class _SourceHashes(dict[str, int]):
+    """The hash of each source, made once; sources are few."""
+
+    MOST = 4096
+
+    def __missing__(self, source: str) -> int:
+        if len(self) >= self.MOST:
+            self.clear()
+        self[source] = found = xxh3_64_intdigest(source.encode())
+        return found
+
+
+_SOURCE_HASHES: Final = _SourceHashes()
 
 
 def identities(decoded: list[Any], kinds: set[type], times_us: NDArray[np.int64], packed: list[bytes]) -> NDArray[np.uint64]:
@@ -142,7 +152,7 @@ def identities(decoded: list[Any], kinds: set[type], times_us: NDArray[np.int64]
         return np.zeros(0, dtype=np.uint64)
     # Hashes that all have in common stay arrays of one, to be broadcast.
     names = [event.source for event in decoded]
-    sources = _column(_source_hash, names[:1] if names.count(names[0]) == len(names) else names)
+    sources = _column(_SOURCE_HASHES.__getitem__, names[:1] if names.count(names[0]) == len(names) else names)
     types = _column(_TYPE_HASH.__getitem__, kinds if len(kinds) == 1 else map(type, decoded))
     who = _mix(_hashes(map(str.encode, [event.id for event in decoded])) ^ _mix(sources))
     what = _mix(_hashes(packed) ^ _mix(times_us.view(np.uint64) ^ types))
