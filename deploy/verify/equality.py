@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from deploy.verify import reference as oracle
+from models.health import Scale, assess
 from models.scorecard import COMPONENTS, Scorecard
 from models.view import state_view
 
@@ -67,14 +70,32 @@ def _with_defaults(data: Members) -> Members:
 
 def assessed_by_stream(columns: Columns, slot: int) -> Members:
     """Return the last published assessment of an account in ten-thousandths; contributions of missing components are 0."""
+    return assessed_in(columns.rows(np.array([slot], np.int64))[0])
+
+
+def assessed_in(row: np.void) -> Members:
+    """Return the assessment that a row of `models.row` holds, in the common form."""
     # The names of bands are looked up here and not in `models.health`: a wrong table there must not hide.
     names = ("insufficient_data", "critical", "at_risk", "watch", "healthy")
-    component, contribution = columns.component[slot].tolist(), columns.contribution[slot].tolist()
-    score = int(columns.score[slot])
+    return _assessed(
+        int(row["score"]), int(row["coverage"]), names[int(row["band"])], row["component"].tolist(), row["contribution"].tolist()
+    )
+
+
+def reassessed_by_stream(columns: Columns, slot: int, scale: Scale) -> Members:
+    """Assess an account anew, at the instant of its last assessment, from what is stored of it: with `models`, not by the oracle."""
+    slots = np.array([slot], np.int64)
+    found = assess(columns, slots, columns.as_of[slots], scale)
+    names = ("insufficient_data", "critical", "at_risk", "watch", "healthy")
+    band = names[int(found.band[0])]
+    return _assessed(int(found.score[0]), int(found.coverage[0]), band, found.component[0].tolist(), found.contribution[0].tolist())
+
+
+def _assessed(score: int, coverage: int, band: str, component: list[int], contribution: list[int]) -> Members:
     return {
         "score": None if score < 0 else score,
-        "coverage": int(columns.coverage[slot]),
-        "band": names[int(columns.band[slot])],
+        "coverage": coverage,
+        "band": band,
         "components": {
             name: {
                 "score": None if component[i] < 0 else component[i],
@@ -86,10 +107,45 @@ def assessed_by_stream(columns: Columns, slot: int) -> Members:
     }
 
 
-def differences(partition: Partition, accounts: Mapping[str, oracle.Oracle]) -> list[str]:
+def published(data: Mapping[str, Any]) -> Members:
+    """Return the assessment that the data of a `health.scored` tell, in the common form."""
+
+    def fixed(points: float | None) -> int | None:
+        return None if points is None else round(points * oracle.SCALE)
+
+    return {
+        "score": fixed(data["score"]),
+        "coverage": fixed(data["coverage"]),
+        "band": data["band"],
+        "components": {
+            each["name"]: {"score": fixed(each["score"]), "contribution": fixed(each["contribution"]) or 0, "missing": each["missing"]}
+            for each in data["components"]
+        },
+    }
+
+
+TOPIC_OF: Final[dict[str, str]] = {
+    "usage": "usage-events",
+    "tickets": "ticket-events",
+    "abandoned": "ticket-events",
+    "facts": "account-events",
+    "contracts": "account-events",
+}
+"""The input topic that a member of the state comes from; the others come from `payment-events`."""
+
+
+def of_topic(state: Members, topic: str) -> Members:
+    """Return the part of a state that one input topic brought about."""
+    part = {
+        name: value for name, value in state.items() if name not in {"newest", "applied"} and TOPIC_OF.get(name, "payment-events") == topic
+    }
+    return {"newest": state["newest"].get(topic), "applied": state["applied"].get(topic, 0), **part}
+
+
+def differences(partition: Partition, accounts: Mapping[str, oracle.Oracle], card: Scorecard | None = None) -> list[str]:
     """List where a partition's accounts differ from the oracle's: state exactly, assessments when recomputed at their instant."""
     columns = partition.columns
-    card = scorecard_record(Scorecard())
+    record = scorecard_record(card or Scorecard())
     found = []
     strangers = {key.decode() for key in columns.keys} ^ accounts.keys()
     if strangers:
@@ -98,15 +154,16 @@ def differences(partition: Partition, accounts: Mapping[str, oracle.Oracle]) -> 
         slot = columns.slots.get(name.encode())
         if slot is None:
             continue
-        found += _told(name, kept_by_stream(columns, slot), kept_by_oracle(account))
         as_of = int(columns.as_of[slot])
-        found += _told(f"{name} at {as_of}", assessed_by_stream(columns, slot), account.score(as_of, card))
+        found += [f"{name}: {text}" for text in told(kept_by_stream(columns, slot), kept_by_oracle(account))]
+        found += [f"{name} at {as_of}: {text}" for text in told(assessed_by_stream(columns, slot), account.score(as_of, record))]
     return found
 
 
-def _told(name: str, stream: Members, expected: Members) -> list[str]:
+def told(stream: Members, expected: Members) -> list[str]:
+    """Say which members of two objects in the common form differ."""
     return [
-        f"{name}: {member}: the stream has {stream.get(member)!r}, the oracle {expected.get(member)!r}"
+        f"{member}: the stream has {stream.get(member)!r}, the oracle {expected.get(member)!r}"
         for member in sorted(stream.keys() | expected.keys())
         if stream.get(member) != expected.get(member)
     ]

@@ -154,8 +154,10 @@ KNOWN: dict[str, dict[str, Shape]] = {
 
 
 def instant(text: str) -> int:
-    """Read an RFC 3339 date-time as microseconds since 1970; what is finer than a microsecond is cut off."""
-    return (datetime.fromisoformat(text.upper()) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    """Read an RFC 3339 date-time as microseconds since 1970; what is finer than a microsecond is cut off, a leap second the next one."""
+    is_leap = text[17:19] == "60"
+    usual = f"{text[:17]}59{text[19:]}" if is_leap else text
+    return (datetime.fromisoformat(usual.upper()) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) + is_leap * 1_000_000
 
 
 def _canonical(value: Json, shape: Shape) -> Json:

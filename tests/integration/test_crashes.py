@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from deploy.verify.report import Report
+from deploy.verify.run import verify
 from models.input_topics import INPUT_TOPICS
 from stream_app.clock import WallClock
 from stream_app.exits import Exit
@@ -20,7 +22,6 @@ from stream_app.waiting import wait_until
 from tests.support.generate import DAY, HOUR, Scene, records, to_kafka
 from tests.support.kafka_io import Sender, Traffic, wait_caught_up
 from tests.support.memory_worker import AT_ONCE
-from tests.support.verify import Findings, verify
 from tests.support.worker import ALERT_AT_ONCE, Worker, Workers
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def traffic(stage: Crew) -> Traffic:
     return Traffic(Sender(stage.workers.bootstrap), endless(stage.rng, stage.workers.prefix), PER_SECOND)
 
 
-def verified(stage: Crew) -> Findings:
+def verified(stage: Crew) -> Report:
     """Hold everything that was written against what was sent."""
     found = verify(stage.workers.settings(alerts=AT_ONCE)).check()
     print(f"seed {SEED}: {found}; exits {dict(stage.exits)}")  # noqa: T201 - pytest shows it

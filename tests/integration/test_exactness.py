@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from deploy.verify.checks import OUTCOMES
+from deploy.verify.run import verify
 from models.input_topics import INPUT_TOPICS
 from stream_app.clock import WallClock
 from stream_app.topics import topic_name
 from tests.support.generate import DAY, Record, Scene, records, rfc3339, to_kafka
 from tests.support.kafka_io import Sender, read_topic, wait_caught_up
 from tests.support.memory_worker import AT_ONCE
-from tests.support.verify import OUTCOMES, verify
 from tests.support.worker import ALERT_AT_ONCE, Workers
 
 if TYPE_CHECKING:

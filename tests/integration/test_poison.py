@@ -11,6 +11,8 @@ import msgspec
 import pytest
 from kafka.admin import KafkaAdminClient
 
+from deploy.verify.records import LogRecord
+from deploy.verify.run import error_headers, verify
 from models.dead_letters import KEY_MAX, VALUE_MAX
 from models.input_topics import INPUT_TOPICS
 from stream_app.admin import apply_topics
@@ -20,7 +22,6 @@ from stream_app.topics import Installation, topic_name
 from tests.support.generate import Record, Scene, records, to_kafka
 from tests.support.kafka_io import Read, Sender, read_topic, wait_caught_up
 from tests.support.poison import POISON, Poison
-from tests.support.verify import Findings, error_headers, verify
 from tests.support.worker import workers
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def send_between(crew: Workers, poison: Sequence[Poison]) -> dict[int, int]:
     return good
 
 
-def written(crew: Workers, read: Read) -> Written:
+def written(crew: Workers, read: Read | LogRecord) -> Written:
     """Identify a record that was read back."""
     return read.topic.removeprefix(f"{crew.prefix}."), read.key, read.value, read.headers
 
@@ -85,7 +86,7 @@ def test_poison_between_good_records_on_every_partition(crew: Workers) -> None:
     assert worker.get("/livez")[0] == 200
     assert worker.terminate() == 0
 
-    def usable(read: Read) -> dict[str, Any] | None:
+    def usable(read: LogRecord) -> dict[str, Any] | None:
         return None if written(crew, read) in bad else msgspec.json.decode(read.value or b"")
 
     found = verify(crew.settings(), usable).check()
@@ -93,10 +94,17 @@ def test_poison_between_good_records_on_every_partition(crew: Workers) -> None:
     applied = sum(counts["applied"] + counts["duplicate"] for counts in found.outcomes.values())
     assert applied == sum(good.values()) + PARTITIONS * befores
     assert not any(counts["late"] for counts in found.outcomes.values())
-    expect_letters(crew, found, bad)
+    assert found.dead_letters == PARTITIONS * len(bad)
+    expect_letters(crew, bad)
 
 
-def expect_letters(crew: Workers, found: Findings, bad: dict[Written, Poison]) -> None:
+def letters(crew: Workers) -> list[Read]:
+    """Read the dead letters."""
+    by_number = read_topic(crew.bootstrap, topic_name(crew.prefix, "dead-letters"))
+    return [letter for read in by_number.values() for letter in read]
+
+
+def expect_letters(crew: Workers, bad: dict[Written, Poison]) -> None:
     """Hold each dead letter against the record that it names: bytes, headers, timestamp and reason."""
     inputs = {
         (read.topic, read.partition, read.offset): read
@@ -104,10 +112,9 @@ def expect_letters(crew: Workers, found: Findings, bad: dict[Written, Poison]) -
         for by_number in read_topic(crew.bootstrap, topic_name(crew.prefix, topic)).values()
         for read in by_number
     }
-    assert len(found.dead_letters) == PARTITIONS * len(bad)
     reasons: dict[str, Counter[str]] = defaultdict(Counter)
-    for letter in found.dead_letters:
-        told = error_headers(letter)
+    for letter in letters(crew):
+        told = error_headers((name, value or b"") for name, value in letter.headers)
         original = inputs[told["topic"], int(told["partition"]), int(told["offset"])]
         poison = bad[written(crew, original)]
         reasons[poison.name][told["reason"]] += 1
@@ -151,9 +158,10 @@ def test_dead_letters_may_have_fewer_partitions_than_the_inputs(kafka_bootstrap:
         sender.flush()
         wait_caught_up(kafka_bootstrap, topic_prefix, [topic_name(topic_prefix, topic) for topic in INPUT_TOPICS], 30)
         assert worker.terminate() == 0
-        found = verify(crew.settings(), lambda _: None).check()
-    assert sorted(error_headers(letter)["partition"] for letter in found.dead_letters) == ["0", "1", "2", "3"]
-    assert {letter.partition for letter in found.dead_letters} == {0}
+        found = verify(crew.settings()).check()
+        assert {letter.partition for letter in letters(crew)} == {0}
+    assert found.dead_letters == PARTITIONS
+    assert found.outcomes["usage-events"] == {"dead_letter": PARTITIONS}
 
 
 def test_an_account_with_a_lot_in_it_stops_nobody(crew: Workers) -> None:

@@ -9,11 +9,11 @@ import pytest
 from deploy.replay import oulad, ravenstack
 from deploy.replay.corpus import SAMPLE_DIR
 from deploy.replay.envelope import topic_of
+from deploy.verify.run import verify
 from models.input_topics import INPUT_TOPICS
 from stream_app.topics import topic_name
 from tests.support.generate import to_kafka
 from tests.support.kafka_io import Sender, wait_caught_up
-from tests.support.verify import verify
 
 if TYPE_CHECKING:
     from deploy.replay.corpus import Corpus

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from kafka.admin import KafkaAdminClient
 
+from deploy.verify.run import verify
 from models.input_topics import INPUT_TOPICS
 from stream_app.admin import apply_topics
 from stream_app.exits import Exit
@@ -19,7 +20,6 @@ from stream_app.topics import Installation, topic_name
 from stream_app.waiting import wait_until
 from tests.support.generate import Record, Scene, records, to_kafka
 from tests.support.kafka_io import Sender, wait_caught_up
-from tests.support.verify import verify
 from tests.support.worker import Worker, workers
 
 if TYPE_CHECKING:

@@ -68,13 +68,15 @@ def log_of(records: Iterable[Mapping[str, Any]]) -> Log:
 class MemoryWorker:
     """Reads a log as a worker does: batch by batch, with checkpoints to a changelog, from which it can come back.
 
-    `alerts`, `scores` and `dead_letters` are what was committed, in order; what a crash threw away never gets there.
+    `cursors` is every cursor that was committed; `alerts`, `scores` and `dead_letters` are what was committed, in order; what a crash
+    threw away never gets there.
     """
 
     log: Log
     definition: Definition = field(default_factory=definition)
     wall_us: int = LATER_US
     changelog: dict[bytes, bytes] = field(default_factory=dict)
+    cursors: list[bytes] = field(default_factory=list)
     alerts: list[Said] = field(default_factory=list)
     scores: list[tuple[bytes, bytes]] = field(default_factory=list)
     dead_letters: list[Output] = field(default_factory=list)
@@ -113,6 +115,8 @@ class MemoryWorker:
                     self.changelog.pop(key, None)
                 else:
                     self.changelog[key] = value
+                    if key == CURSOR_KEY:
+                        self.cursors.append(value)
             self.scores += part.scores
         self.alerts += checkpoint.alerts
         self.dead_letters += checkpoint.dead_letters

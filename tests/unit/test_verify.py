@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
-from deploy.verify import reference as oracle
+from alerts.policy import Condition
+from deploy.verify import reference
 from deploy.verify.alert_log import alert_problems, latest_states
+from deploy.verify.checks import Evidence, Input, Letter, Tail, judge_partition
 from deploy.verify.equality import differences
+from deploy.verify.records import LogRecord, read_records
+from deploy.verify.report import Check, Report
+from deploy.verify.run import error_headers
+from models import row
+from models.decoding import Reason, decode_batch
+from models.events import type_name
 from models.input_topics import INPUT_TOPICS
-from stream_app.pipeline import CURSOR_KEY, Cursor, Position
+from stream_app.pipeline import CURSOR_KEY, Cursor, read_cursor
 from stream_app.settings import Settings
 from stream_app.state_reader import Changelog
 from tests.support.generate import DAY, START, Record, Scene, records, rfc3339, topic_of
-from tests.support.kafka_io import Read
-from tests.support.memory_worker import MemoryWorker, definition, log_of
-from tests.support.verify import _cursor_problems
+from tests.support.memory_worker import AT_ONCE, MemoryWorker, definition, log_of
+from tests.support.memory_worker import LogRecord as InMemory
+from tests.support.poison import HARMLESS, POISON, Harmless, Poison
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from stream_app.pipeline import Output
 
 Log = list[tuple[bytes | None, bytes | None]]
 
@@ -90,7 +101,7 @@ def test_the_state_of_an_alert_is_the_fold_of_its_log(alerts: Log) -> None:
 def test_an_account_that_differs_is_noticed(worker: MemoryWorker) -> None:
     """One use too many, one forgotten account, one score that nobody computed."""
     history = [json.loads(record.value or b"") for topic in INPUT_TOPICS for record in worker.log[topic]]
-    accounts, _ = oracle.replay((topic_of(record), record) for record in history)
+    accounts, _ = reference.replay((topic_of(record), record) for record in history)
     assert differences(worker.partition, accounts) == []
     columns = worker.partition.columns
     slot = columns.slots[b"acme"]
@@ -104,39 +115,365 @@ def test_an_account_that_differs_is_noticed(worker: MemoryWorker) -> None:
     assert any("one side only" in problem for problem in differences(worker.partition, forgotten))
 
 
-def _problems(*history: Position, records_read: int = 4, oracle_says: dict[str, int] | None = None) -> list[str]:
-    """List what is wrong with a partition whose cursors said this of usage-events, one after the other."""
-    stored = [msgspec.msgpack.encode(Cursor(1, {"usage-events": position})) for position in history]
-    changelog = Changelog({CURSOR_KEY: stored[-1]}, stored)
-    read = [Read("usage-events", 0, offset, b"k", b"v", (), 1) for offset in range(records_read)]
-    inputs = {topic: read if topic == "usage-events" else [] for topic in INPUT_TOPICS}
-    outcomes = {topic: Counter[str]() for topic in INPUT_TOPICS}
-    outcomes["usage-events"].update(oracle_says or {"applied": 4})
-    return list(_cursor_problems(0, changelog, Settings(), inputs, outcomes))
+# One partition before the judge
 
 
-def test_cursors_that_go_forward_to_the_end_are_right() -> None:
-    """They may stand still, and jump."""
-    assert _problems(Position(1, 5, 1), Position(1, 5, 1), Position(4, 5, 4)) == []
+SETTINGS = Settings(alerts=AT_ONCE)
+HISTORY = records(Random(8), 1_200, Scene(days=150))
+UNUSABLE = LogRecord("usage-events", 0, 10_000, b"acme", b"no event")
 
 
-def test_a_cursor_that_goes_back_is_noticed() -> None:
-    """Even when the last one is right: that is what a zombie leaves behind."""
-    assert any("goes back" in problem for problem in _problems(Position(3, 5, 3), Position(2, 5, 2), Position(4, 5, 4)))
+def judged(evidence: Evidence, settings: Settings = SETTINGS, account: bytes | None = None) -> Report:
+    """Judge one partition."""
+    report = Report()
+    judge_partition(settings, evidence, report, account=account)
+    return report
 
 
-def test_a_count_that_goes_back_is_noticed() -> None:
-    """The offset went on, but something that was counted is not any more."""
-    assert any("goes back" in problem for problem in _problems(Position(2, 5, 2), Position(3, 5, 1, 2), Position(4, 5, 4)))
+@pytest.fixture(scope="module")
+def done() -> MemoryWorker:
+    """Return a worker that has read, and committed, a history of everything with one record that cannot be used."""
+    log = log_of(HISTORY)
+    log["usage-events"].append(InMemory(UNUSABLE.key, UNUSABLE.value, len(log["usage-events"])))
+    worker = MemoryWorker(log, replace(definition(), config_version=SETTINGS.config_version))
+    worker.run(Random(8), sizes=(1, 3, 20))
+    assert len(worker.alerts) > 3
+    return worker
 
 
-def test_a_record_that_is_not_folded_is_noticed() -> None:
-    """The cursor stands before the last record."""
-    problems = _problems(Position(3, 5, 3))
-    assert any("the last record is at 3" in problem for problem in problems)
-    assert any("3 records are counted, 4 were read" in problem for problem in problems)
+def evidence_of(worker: MemoryWorker) -> Evidence:
+    """Return all that somebody would read of the partition of a worker, copied."""
+    return Evidence(
+        number=0,
+        changelog=Changelog(dict(worker.changelog), list(worker.cursors)),
+        inputs={topic: input_of(topic, records) for topic, records in worker.log.items()},
+        scores=dict(worker.scores),
+        alerts=[(said.key, said.event) for said in worker.alerts],
+        alert_states={said.key: said.state for said in worker.alerts},
+        letters=[letter_of(each) for each in worker.dead_letters],
+    )
 
 
-def test_an_outcome_that_is_not_the_oracles_is_noticed() -> None:
-    """The sum is right, but a duplicate was applied."""
-    assert any("the oracle" in problem for problem in _problems(Position(4, 5, 4), oracle_says={"applied": 3, "duplicate": 1}))
+def input_of(topic: str, sent: Sequence[InMemory], start: int = 0) -> Input:
+    """Return what is read of an input whose log begins at an offset."""
+    kept = [LogRecord(topic, 0, each.offset, each.key, each.value, (), each.timestamp, is_append_time=True) for each in sent[start:]]
+    return Input(kept, start, len(sent))
+
+
+def letter_of(sent: Output) -> Letter:
+    """Return what a dead letter says of its record."""
+    told = error_headers(sent.headers)
+    return Letter(told["topic"], int(told["offset"]), sent.key, told["reason"])
+
+
+def test_what_a_worker_wrote_is_found_right(done: MemoryWorker) -> None:
+    """Every check has judged something, nothing differs, and nothing is left."""
+    report = judged(evidence_of(done)).check()
+    assert all(count.judged for count in report.counts.values()), report
+    assert not report.reasons
+    assert report.accounts == len(done.partition.columns)
+    assert report.read.total() == len(HISTORY) + 1
+
+
+def tampered_row(evidence: Evidence, key: bytes, **members: int) -> Evidence:
+    """Change members of an account's row in the changelog."""
+    rows = row.decode([evidence.changelog.latest[b"r" + key]]).copy()
+    for name, value in members.items():
+        rows[name][0] = value
+    (evidence.changelog.latest[b"r" + key],) = row.encode(rows)
+    return evidence
+
+
+def tampered_uses(evidence: Evidence) -> Evidence:
+    """Add a use that nobody made."""
+    rows = row.decode([evidence.changelog.latest[b"racme"]]).copy()
+    rows["usage"][0, 5] += 1
+    (evidence.changelog.latest[b"racme"],) = row.encode(rows)
+    return evidence
+
+
+def tampered_score(evidence: Evidence) -> Evidence:
+    """Publish another score than the one in the row."""
+    event = json.loads(evidence.scores[b"acme"])
+    event["data"]["score"] = 99.5
+    return replace(evidence, scores={**evidence.scores, b"acme": json.dumps(event).encode()})
+
+
+def without(evidence: Evidence, key: bytes) -> Evidence:
+    """Forget a record of the changelog."""
+    del evidence.changelog.latest[key]
+    return evidence
+
+
+def with_cursors(evidence: Evidence, change: Callable[[list[bytes]], list[bytes]]) -> Evidence:
+    """Change the history of cursors; the last one stays the latest."""
+    return replace(evidence, changelog=Changelog(evidence.changelog.latest, change(evidence.changelog.cursors)))
+
+
+def recounted(evidence: Evidence, **members: int) -> Evidence:
+    """Change what the last cursor says of usage-events."""
+    topics = read_cursor(evidence.changelog.cursors[-1])
+    topics["usage-events"] = msgspec.structs.replace(topics["usage-events"], **members)
+    last = msgspec.msgpack.encode(Cursor(1, topics))
+    return with_cursors(evidence, lambda cursors: [*cursors[:-1], last])
+
+
+def without_records(evidence: Evidence, topic: str, count: int) -> Evidence:
+    """Take the last records away from an input: what was folded is no longer there."""
+    source = evidence.inputs[topic]
+    return replace(evidence, inputs={**evidence.inputs, topic: Input(list(source.records)[:-count], 0, source.end - count)})
+
+
+def resolved_state(evidence: Evidence) -> Evidence:
+    """Say in alert-state that an open alert is resolved."""
+    key, stored = next((key, value) for key, value in evidence.alert_states.items() if b'"state":"firing"' in value)
+    return replace(evidence, alert_states={**evidence.alert_states, key: stored.replace(b'"firing"', b'"resolved"')})
+
+
+@pytest.mark.parametrize(
+    ("damage", "check", "told"),
+    [
+        (tampered_uses, "state", "usage-events: usage: the stream has"),
+        (lambda all_: tampered_row(all_, b"acme", score=1), "assessments", "score: the stream has 1"),
+        (lambda all_: without(all_, b"racme"), "state", "applied: the stream has"),
+        (lambda all_: replace(all_, changelog=without_account(all_.changelog, b"acme")), "state", "nothing is kept of it"),
+        (lambda all_: without(all_, b"sacme"), "state", "ticket-events"),
+        (lambda all_: garbled(all_, b"racme"), "state", "cannot be read"),
+        (tampered_score, "scores", "health-scores: score"),
+        (lambda all_: replace(all_, scores={key: value for key, value in all_.scores.items() if key != b"acme"}), "scores", "no score"),
+        (lambda all_: replace(all_, scores={**all_.scores, b"nobody": all_.scores[b"acme"]}), "scores", "nothing is kept of it"),
+        (lambda all_: with_cursors(all_, lambda cursors: [cursors[-1], *cursors]), "cursors", "goes back"),
+        (lambda all_: recounted(all_, applied=1_000_000), "records", "the cursor counts"),
+        (lambda all_: recounted(all_, offset=1_000_000), "records", "and the log ends at"),
+        (lambda all_: without_records(all_, "ticket-events", 1), "records", "the log ends at"),
+        (lambda all_: replace(all_, inputs={**all_.inputs, "usage-events": unread(all_)}), "records", "3 records are there after it"),
+        (lambda all_: replace(all_, alerts=[*all_.alerts, all_.alerts[-1]]), "alerts", "is there twice"),
+        (lambda all_: replace(all_, alerts=all_.alerts[1:]), "alerts", "its sequence is"),
+        (lambda all_: replace(all_, alerts=all_.alerts[:-1]), "alerts", "alert events, the log"),
+        (lambda all_: replace(all_, alerts=[(b"acme", b"{}"), *all_.alerts]), "alerts", "cannot be read"),
+        (resolved_state, "alert-state", "not the fold of its alerts"),
+        (lambda all_: replace(all_, alert_states={}), "alert-state", "is not in alert-state"),
+        (lambda all_: tampered_row(all_, b"acme", alert_condition=int(Condition.PENDING)), "condition", "acme"),
+        (lambda all_: replace(all_, letters=all_.letters[1:]), "dead-letters", "no dead letters"),
+        (lambda all_: replace(all_, letters=[*all_.letters, all_.letters[0]]), "dead-letters", "2 dead letters"),
+        (
+            lambda all_: replace(all_, letters=[Letter("usage-events", 0, b"acme", "not_json"), *all_.letters]),
+            "dead-letters",
+            "can be used",
+        ),
+        (
+            lambda all_: replace(all_, letters=[Letter("usage-events", 10**6, b"x", "not_json"), *all_.letters]),
+            "dead-letters",
+            "not folded",
+        ),
+        (
+            lambda all_: replace(all_, letters=[replace(each, reason="bad_time") for each in all_.letters]),
+            "dead-letters",
+            "says bad_time, expected",
+        ),
+    ],
+)
+def test_each_damage_is_found_by_its_check(done: MemoryWorker, damage: Callable[[Evidence], Evidence], check: str, told: str) -> None:
+    """Whatever is tampered with, forgotten or there twice."""
+    report = judged(damage(evidence_of(done)))
+    lines = [str(each) for each in report.differences if each.check == check]
+    assert any(told in line for line in lines), report
+    assert not report.is_right
+
+
+def without_account(changelog: Changelog, key: bytes) -> Changelog:
+    """Forget every record of an account."""
+    return Changelog({stored: value for stored, value in changelog.latest.items() if stored[1:] != key}, changelog.cursors)
+
+
+def garbled(evidence: Evidence, key: bytes) -> Evidence:
+    """Put something in the changelog that is no record."""
+    evidence.changelog.latest[key] = b"?"
+    return evidence
+
+
+def unread(evidence: Evidence) -> Input:
+    """Return the usage, with three records after the cursor."""
+    return replace(evidence.inputs["usage-events"], unfolded=3)
+
+
+# What is newer than the cut
+
+
+def test_what_was_written_after_the_cut_is_right_when_the_tail_holds_it(done: MemoryWorker) -> None:
+    """The outputs are read a little later than the state: with the tail of the changelog they are right, without it they are not."""
+    log = log_of([*HISTORY, *[_use(f"new-{number}", 200) for number in range(3)], _use("acme", 200)])
+    log["usage-events"].insert(len(log["usage-events"]) - 4, InMemory(UNUSABLE.key, UNUSABLE.value, 0))
+    log["usage-events"].append(InMemory(b"acme", b"no event either", 0))
+    log["usage-events"] = [replace(each, offset=offset) for offset, each in enumerate(log["usage-events"])]
+    ahead = MemoryWorker(log, replace(definition(), config_version=SETTINGS.config_version))
+    ahead.changelog, ahead.scores, ahead.alerts, ahead.dead_letters = (
+        dict(done.changelog),
+        list(done.scores),
+        list(done.alerts),
+        list(done.dead_letters),
+    )
+    ahead.crash()
+    before = dict(ahead.changelog)
+    while ahead.behind():
+        ahead.step("usage-events", 2)
+        ahead.checkpoint()
+    tail = Tail(cursors=ahead.cursors)
+    for key, value in ahead.changelog.items():
+        if key.startswith(b"r") and before.get(key) != value:
+            tail.rows[key[1:]].append(value)
+    late = evidence_of(ahead)
+    cut = replace(evidence_of(done), scores=late.scores, alerts=late.alerts, alert_states=late.alert_states, letters=late.letters)
+    assert judged(replace(cut, tail=tail)).check().scores > len(before) // 4
+    found = {each.check for each in judged(cut).differences}
+    assert found >= {"scores", "dead-letters"}
+
+
+# What the logs no longer hold
+
+
+def test_what_the_log_no_longer_holds_is_neither_equal_nor_different(done: MemoryWorker) -> None:
+    """A log without its first third: tallies, cursors, scores and alerts are judged, the state is counted as not judged."""
+    whole = evidence_of(done)
+    cut = {topic: input_of(topic, sent, len(sent) // 3) for topic, sent in done.log.items()}
+    report = judged(replace(whole, inputs=cut)).check()
+    assert report.counts[Check.STATE].not_judged > 0
+    assert report.counts[Check.STATE].judged == 0
+    assert report.counts[Check.RECORDS].judged == len(INPUT_TOPICS)
+    assert report.counts[Check.ASSESSMENTS].judged == report.accounts
+    assert {topic for topic, _ in report.speaks_from} == set(INPUT_TOPICS)
+    lost = replace(cut["ticket-events"], records=list(cut["ticket-events"].records)[:-1])
+    assert any("are counted since" in line for line in judged(replace(whole, inputs={**cut, "ticket-events": lost})).problems)
+    assert not judged(tampered_row(replace(whole, inputs=cut), b"acme", score=1)).is_right
+
+
+def test_uses_are_compared_from_the_day_on_that_no_deleted_record_bears_upon(done: MemoryWorker) -> None:
+    """A log that the broker received as it happened: the last days are told by it whole."""
+    sent = [replace(each, timestamp=as_it_happened(each)) for each in done.log["usage-events"]]
+    start = len(sent) // 3
+    evidence = evidence_of(done)
+    evidence = replace(evidence, inputs={**evidence.inputs, "usage-events": input_of("usage-events", sent, start)})
+    report = judged(evidence).check()
+    since = report.speaks_from["usage-events", 0]
+    assert since is not None
+    assert since > sent[start].timestamp * 1000 + 7 * DAY
+    state = report.counts[Check.STATE]
+    assert state.judged > 0
+    account = "fox/🦊".encode()
+    columns = done.partition.columns
+    last_day = int(columns.used_at[columns.slots[account]]) // DAY
+    rows = row.decode([evidence.changelog.latest[b"r" + account]]).copy()
+    rows["usage"][0, last_day % row.RING_DAYS] += 1
+    (evidence.changelog.latest[b"r" + account],) = row.encode(rows)
+    assert any("fox" in line and "uses by day" in line for line in judged(evidence).problems)
+
+
+def as_it_happened(record: InMemory) -> int:
+    """Return the milliseconds of a record's own time; of one that has none, those of the beginning."""
+    try:
+        return int(reference.instant(json.loads(record.value or b"")["time"]) // 1000)
+    except ValueError:
+        return START // 1000
+
+
+def test_alerts_whose_beginning_is_gone_are_judged_from_there_on(done: MemoryWorker) -> None:
+    """The first one that is left is taken as it is; a hole after it still shows."""
+    evidence = evidence_of(done)
+    key = Counter(key for key, _ in evidence.alerts).most_common(1)[0][0]
+    mine = [alert for alert in evidence.alerts if alert[0] == key]
+    assert len(mine) > 2
+    rest = [alert for alert in evidence.alerts if alert != mine[0]]
+    assert not judged(replace(evidence, alerts=rest)).is_right
+    judged(replace(evidence, alerts=rest, is_alert_log_whole=False)).check()
+    holed = [alert for alert in rest if alert != mine[2]]
+    assert not judged(replace(evidence, alerts=holed, is_alert_log_whole=False)).is_right
+    gone = judged(replace(evidence, alerts=[], is_alert_log_whole=False)).check()
+    assert gone.counts[Check.ALERTS].not_judged > 0
+
+
+def test_dead_letters_that_may_have_been_deleted_are_not_missed(done: MemoryWorker) -> None:
+    """They are counted as not judged."""
+    report = judged(replace(evidence_of(done), letters=[], is_letter_log_whole=False)).check()
+    assert report.counts[Check.DEAD_LETTERS].not_judged == len(done.dead_letters)
+
+
+def test_scores_of_another_configuration_are_not_judged(done: MemoryWorker) -> None:
+    """What they should be is not known here; whether they were published is."""
+    report = judged(evidence_of(done), Settings()).check()
+    assert report.counts[Check.ASSESSMENTS].judged == 0
+    assert report.counts[Check.ASSESSMENTS].not_judged == report.accounts
+    assert report.counts[Check.SCORES].judged == report.accounts
+
+
+def test_one_account_alone_is_judged_like_all_of_them(done: MemoryWorker) -> None:
+    """Its events are read and no other's, and what differs of it is found."""
+
+    def alone(evidence: Evidence) -> Evidence:
+        mine = {key: value for key, value in evidence.changelog.latest.items() if key == CURSOR_KEY or key[1:] == b"acme"}
+        return replace(
+            evidence,
+            changelog=Changelog(mine, evidence.changelog.cursors),
+            scores={b"acme": evidence.scores[b"acme"]},
+            alerts=[alert for alert in evidence.alerts if alert[0] == b"acme"],
+            alert_states={key: value for key, value in evidence.alert_states.items() if key == b"acme"},
+        )
+
+    report = judged(alone(evidence_of(done)), account=b"acme").check()
+    assert report.accounts == 1
+    assert 0 < report.read.total() < len(HISTORY)
+    assert not judged(alone(tampered_uses(evidence_of(done))), account=b"acme").is_right
+
+
+# What a record says
+
+
+@pytest.mark.parametrize("harmless", HARMLESS, ids=lambda each: each.name)
+def test_an_odd_record_says_the_same_to_the_reference(harmless: Harmless) -> None:
+    """In every mode, however it was written: the second implementation reads the event that the first one reads."""
+    sent = harmless.sent
+    record = LogRecord(sent.topic, 0, sent.offset, sent.key, sent.value, tuple(sent.headers), sent.timestamp)
+    (read,) = read_records(sent.topic, [record])
+    assert read.members is not None
+    event = reference.Event.of(read.members)
+    decoded = decode_batch(sent.topic, [record])
+    assert event.time == int(decoded.times_us[0])
+    assert event.id == decoded.events[0].id
+    assert event.type == type_name(type(decoded.events[0]))
+    assert event.subject.encode() == sent.key
+    assert reference.Oracle().apply(sent.topic, read.members) == "applied"
+
+
+@pytest.mark.parametrize("poison", POISON, ids=lambda each: each.name)
+def test_a_record_that_cannot_be_used_is_not_shown_to_the_reference(poison: Poison) -> None:
+    """It gets the reason that its dead letter must have; a conflicting duplicate is found by the fold."""
+    sent = [each for each in (poison.before, poison.sent) if each is not None]
+    log = [LogRecord(each.topic, 0, i, each.key, each.value, tuple(each.headers), each.timestamp) for i, each in enumerate(sent)]
+    read = list(read_records(poison.topic, log))
+    expected = "" if poison.reason is Reason.CONFLICTING_DUPLICATE else poison.reason.value
+    assert read[-1].reason == expected
+    assert (read[-1].members is None) == bool(expected)
+
+
+# The report
+
+
+def test_a_report_tells_the_first_differences_and_counts_the_others() -> None:
+    """Twenty of them, as lines and as JSON."""
+    report = Report()
+    for number in range(50):
+        report.judge(Check.STATE, 3, f"a{number}".encode(), ["one", "two"])
+    assert not report.is_right
+    document = report.as_json()
+    assert document["ok"] is False
+    assert len(document["differences"]) == 20
+    assert document["difference_count"] == 100
+    assert document["checks"]["state"] == {"invariants": ["I1", "I3"], "judged": 50, "different": 50, "not_judged": 0}
+    text = str(report)
+    assert "state: partition 3: account 'a0': one" in text
+    assert "and 80 more" in text
+    json.dumps(document)
+
+
+def test_nothing_is_wrong_with_a_report_of_nothing() -> None:
+    """An empty cluster is right."""
+    assert Report().check().as_json()["ok"] is True
