@@ -55,8 +55,10 @@ class Instant:
         back = np.arange(days)
         length = stored.shape[1]
         if len(self.day) and (self.day == self.day[0]).all():  # nearly always, and six times cheaper
-            return stored[self.slots][:, (self.day[0] - back) % length]
-        return stored[self.slots[:, None], (self.day[:, None] - back) % length]
+            found: Counts = stored[self.slots][:, (self.day[0] - back) % length]
+        else:
+            found = stored[self.slots[:, None], (self.day[:, None] - back) % length]
+        return found
 
     def usage(self, days: int) -> Counts:
         """Uses a day."""

@@ -336,7 +336,9 @@ class Partition:
         columns.trigger_offset[slots] = [records[i].offset for i in places]
         columns.trigger_at[slots] = times
         columns.trigger_id[slots] = [event.id for event in batch]
-        return np.unique(slots)
+        is_touched = np.zeros(len(columns), np.bool_)
+        is_touched[slots] = True
+        return np.flatnonzero(is_touched)
 
     def _count_unapplied(
         self, topic: str, position: Position, records: Sequence[Any], places: list[int], outcome: NDArray[np.int8], tally: Tally
