@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.console import Console
@@ -22,7 +22,6 @@ from alerts.rules import parse_duration
 from deploy.config_cli import Assignments, ConfigFile, overrides_of
 from deploy.dlq.letters import REPLAYS_MAX, Letter, Plan, Selection, Standing, plan, standing
 from deploy.dlq.reading import Reader, reading
-from deploy.dlq.replaying import Outcome, Replay
 from deploy.dlq.showing import group_json, group_table, grouped, item_json, item_lines, letter_json, letter_lines, letter_table
 from deploy.one_line_errors import one_line_errors
 from deploy.replay.cli import INTERRUPTED, stop_signal
@@ -32,6 +31,9 @@ from stream_app.clock import WallClock
 from stream_app.exits import Exit, ServiceExit
 from stream_app.settings import Settings, load_settings
 from stream_app.topics import TOPICS, topic_name
+
+if TYPE_CHECKING:
+    from deploy.dlq.replaying import Outcome
 
 _INPUTS: Final = tuple(spec.name for spec in TOPICS if spec.direction == "in")
 _SHOWN_IN_DRY_RUN: Final = 100
@@ -245,6 +247,8 @@ def replay(
     sends nothing twice, also when it was killed. Exit code 1 when some records could not be sent since they are damaged, 130 when it was
     interrupted.
     """
+    from deploy.dlq.replaying import Replay  # noqa: PLC0415 - only this command needs aiokafka, which takes its time
+
     with _opened(_Cluster(config, assignments, bootstrap, app_id, topic_prefix)) as (settings, reader):
         selection = _selection(settings, reason, topic, since, until, limit, places)
         if dry_run:
