@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -11,16 +12,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import pytest
+from kafka import TopicPartition
+from kafka.admin import KafkaAdminClient
 from typer.testing import CliRunner
 
 from deploy.dlq.cli import dlq_app
-from deploy.dlq.letters import ORIGIN_HEADER, REPLAY_HEADER, REPLAYS_MAX
+from deploy.dlq.letters import ORIGIN_HEADER, REPLAY_HEADER, REPLAYS_MAX, Selection
+from deploy.dlq.reading import DEAD_LETTERS, REPLAYS, reading
+from deploy.dlq.replaying import Replay
 from deploy.verify.records import LogRecord
 from deploy.verify.run import verify
 from models.input_topics import INPUT_TOPICS, USAGE
 from models.times import MILLISECOND_US, MINUTE_US, SECOND_US, format_us, parse_us
 from stream_app.clock import WallClock
-from stream_app.exits import Exit
+from stream_app.exits import Exit, Fenced
 from stream_app.state_reader import partition_of
 from stream_app.topics import topic_name
 from stream_app.waiting import wait_until
@@ -70,6 +75,13 @@ def killed(crew: Workers, failpoint: str, *arguments: str) -> None:
     environment = crew.variables("dlq", CHURNWATCH_FAILPOINT=failpoint)
     command = [sys.executable, "-P", "-m", "deploy.cli", "dlq", *arguments]
     assert subprocess.run(command, env=environment, cwd=crew.directory, check=False, timeout=120).returncode == -signal.SIGKILL
+
+
+def replay_elsewhere(crew: Workers) -> int:
+    """Replay everything in a process of its own, and return how many records that sent."""
+    command = [sys.executable, "-P", "-m", "deploy.cli", "dlq", "replay", "--json"]
+    ran = subprocess.run(command, env=crew.variables("dlq"), cwd=crew.directory, capture_output=True, check=True, timeout=120)
+    return int(json.loads(ran.stdout)["sent"])
 
 
 def sent(crew: Workers, *arguments: str, code: int = Exit.CLEAN) -> dict[str, Any]:
@@ -236,3 +248,49 @@ def test_the_tables_and_one_letter_are_safe_to_print(crew: Workers) -> None:
     absent = dlq(crew, "show", "0/99")
     assert (absent.code, absent.out) == (Exit.OTHER, b"")
     assert absent.err.startswith("error: there is no dead letter '0/99'")
+
+
+def test_what_is_on_record_goes_when_the_dead_letter_has_gone(crew: Workers) -> None:
+    """Retention takes dead letters; a later replay takes their notes, and keeps those of the others."""
+    sender = Sender(crew.bootstrap)
+    for _ in range(3):
+        sender.send(topic_name(crew.prefix, USAGE), b"acme", b"no JSON", partition=0)
+    sender.flush()
+    worker = crew.start().wait_ready()
+    settle(crew)
+    assert worker.terminate() == 0
+    assert sent(crew)["sent"] == 3
+    with KafkaAdminClient(bootstrap_servers=crew.bootstrap) as admin:
+        admin.delete_records({TopicPartition(topic_name(crew.prefix, DEAD_LETTERS), 0): 2})
+    outcome = sent(crew)
+    assert (outcome["sent"], outcome["replayed"]) == (0, 1)
+    [notes] = read_topic(crew.bootstrap, topic_name(crew.prefix, REPLAYS)).values()
+    latest = {note.key: note.value for note in notes}
+    assert [key for key, value in latest.items() if value is not None] == [b"0/2"]
+    assert latest.keys() == {b"0/0", b"0/1", b"0/2"}
+
+
+def test_a_replay_that_another_one_has_overtaken_ends_and_nothing_is_sent_twice(crew: Workers) -> None:
+    """The second begins when the first has sent one of three records: it sends the others, and the first is fenced."""
+    sender = Sender(crew.bootstrap)
+    for _ in range(3):
+        sender.send(topic_name(crew.prefix, USAGE), b"acme", b"no JSON", partition=0)
+    sender.flush()
+    worker = crew.start().wait_ready()
+    settle(crew)
+    assert worker.terminate() == 0
+    told: list[int] = []
+
+    def overtaken() -> bool:
+        told.append(replay_elsewhere(crew) if len(told) == 1 else 0)
+        return True
+
+    settings = crew.settings()
+    with reading(settings) as reader:
+        first = Replay(
+            settings, reader, WallClock(), Selection(), is_forced=False, tell=lambda _: None, is_wanted=overtaken, transaction_records=1
+        )
+        with pytest.raises(Fenced, match="1 of 3 records are sent"):
+            asyncio.run(first.run())
+    assert told == [0, 2]
+    assert len(replayed(crew, USAGE)) == 3
