@@ -40,6 +40,7 @@ WORKING: tuple[tuple[str, str, tuple[int, ...], int], ...] = (
     ("trigger_offset", "<i8", (), -1),
     ("trigger_at", "<i8", (), NEVER),
     ("is_dirty", "?", (), 0),
+    ("is_unassessed", "?", (), 0),
 )
 """Columns of the time between two checkpoints: the assessment published last, and the event that touched the account last."""
 
@@ -97,6 +98,7 @@ class Columns:
     trigger_offset: NDArray[np.int64]
     trigger_at: NDArray[np.int64]
     is_dirty: NDArray[np.bool_]
+    is_unassessed: NDArray[np.bool_]
 
     def __init__(self, ring_days: Mapping[str, int] | None = None) -> None:
         """`ring_days` says how many days each derived ring holds; as many as the usage ring when it is not given."""

@@ -1,7 +1,7 @@
 """The state of one partition's accounts, and what a batch, a tick and a checkpoint do to it. Pure: time and input are handed in.
 
-`step` folds a batch of records and assesses the accounts that it touched; `tick` assesses the accounts that are due, with no event;
-`take` gives everything that changed since it was called last, to be written in one transaction. Memory may be ahead of the last
+`step` folds a batch of records; `tick` assesses the accounts that are due, with no event; `take` assesses the accounts that were
+touched, and gives everything that changed since it was called last, to be written in one transaction. Memory may be ahead of the last
 transaction: a process that fails throws it away and starts from the cursor.
 """
 
@@ -215,6 +215,7 @@ class Partition:
         self._changed_parts: set[tuple[str, int]] = set()
         self._dead_letters: list[Output] = []
         self._due_next = NEVER
+        self._unassessed_at = NEVER
         self._topic_names = list(definition.kinds)
         self._profiles: dict[int, Profile] = {}
         self._said = scores.Said(definition.scale, definition.config_version, self._topic_names, number)
@@ -265,7 +266,7 @@ class Partition:
     # -- an event comes
 
     def step(self, topic: str, records: Sequence[Any], following: int, behind: frozenset[str] | set[str], wall_us: int) -> Tally:
-        """Fold records of one topic, in the order of the log, and assess the accounts that they touched.
+        """Fold records of one topic, in the order of the log; the accounts that they touched wait to be assessed.
 
         `following` is the offset to read next: the cursor moves there. `behind` are the topics that still have records to read after
         these; `wall_us` is the wall clock.
@@ -291,7 +292,11 @@ class Partition:
         ]
 
     def step_run(self, run: Run, behind: frozenset[str] | set[str], wall_us: int, tally: Tally) -> None:
-        """Fold one run and assess the accounts that it touched; what it did is added to the tally."""
+        """Fold one run; what it did is added to the tally.
+
+        The accounts that it touched are assessed together with those of the runs that follow, before anything of them is published: with
+        no backlog that is some milliseconds later. On the log clock it is at once, because the run is a day.
+        """
         topic, records, decoded = run.topic, run.records, run.decoded
         self._alerting.received_us = records[-1].timestamp * 1000
         position = self.positions.get(topic) or self._begin(topic, records[0].offset)
@@ -301,10 +306,13 @@ class Partition:
             touched = self._fold(run, position, tally)
             position.newest_us = max(position.newest_us, int(decoded.times_us.max()))
             if len(touched):
-                self._assess_touched(touched, self.now(behind, wall_us))
+                self._mark(touched)
+                self.columns.is_unassessed[touched] = True
+                self._unassessed_at = self.now(behind, wall_us)
         position.offset = run.following
         self._is_moved = True
         if self.definition.is_log_clock:
+            self.assess_touched()
             self.tick(self.now(behind, wall_us))
 
     def _begin(self, topic: str, offset: int) -> Position:
@@ -373,6 +381,7 @@ class Partition:
         """
         if self._due_next == NEVER or now_us < self._due_next:
             return 0
+        self.assess_touched()
         self._alerting.received_us = None
         columns = self.columns
         due_at = columns.due_at[: len(columns)]
@@ -391,12 +400,17 @@ class Partition:
 
     # -- what an account is worth a look for
 
-    def _assess_touched(self, slots: Ints, now_us: int) -> None:
-        as_of = self._as_of(slots, now_us)
+    def assess_touched(self) -> None:
+        """Assess the accounts that events touched since this was done last, as of the time of the newest of those steps."""
+        columns = self.columns
+        slots = np.flatnonzero(columns.is_unassessed[: len(columns)])
+        if not len(slots):
+            return
+        columns.is_unassessed[slots] = False
+        as_of = self._as_of(slots, self._unassessed_at)
         found = assess(self.columns, slots, as_of, self.definition.scale)
         self._write(slots, as_of, found)
         self._decide(slots, as_of, found)
-        self._mark(slots)
 
     def _assess_due(self, slots: Ints, now_us: int) -> None:
         columns = self.columns
@@ -506,6 +520,7 @@ class Partition:
 
     def take(self) -> Checkpoint:
         """Everything that changed since this was called last, and the cursor that goes with it, in one step."""
+        self.assess_touched()
         columns = self.columns
         slots = np.flatnonzero(columns.is_dirty[: len(columns)])
         columns.is_dirty[slots] = False

@@ -100,6 +100,7 @@ class TestTime:
         worker.step("ticket-events", 1)
         worker.step("usage-events", 1)
         assert worker.partition.now(worker.behind(), worker.wall_us) == START
+        worker.partition.assess_touched()
         assert int(worker.partition.columns.as_of[0]) == START + 9 * DAY + NOON
 
     def test_catching_up_on_old_events_is_not_taken_for_silence(self) -> None:
@@ -219,6 +220,7 @@ class TestSilence:
         assert int(worker.partition.columns.due_at[0]) == NEVER
         worker.log = log_of([*history, event("account.updated", START + 401 * DAY, name="Acme")])
         worker.step("account-events", 1)
+        worker.partition.assess_touched()
         assert int(worker.partition.columns.due_at[0]) == START + 402 * DAY
 
     def test_an_invoice_that_falls_due_long_after_the_last_event_is_noticed(self) -> None:
