@@ -55,7 +55,7 @@ class LocalStore(Store):
         try:
             return super()._open_for_partition(partition)
         except Exception as error:
-            if "lock" in str(error):  # held by whoever had it just now: Faust tries again
+            if "/LOCK" in str(error):  # held by whoever had it just now: Faust tries again
                 raise
             self._refuse_unusable(error)
             self.put_aside(partition, " ".join(str(error).split()))
