@@ -157,8 +157,9 @@ class ChurnwatchApp(faust.App):
         partition, lineup = self.partitions[number], self.lineups[number]
         position = partition.positions.get(topic)
         expected = lineup.following(topic)
-        if expected is None and position is not None:
-            expected = position.offset
+        if expected is None:
+            # Of a topic of which nothing is folded yet, the first batch begins where it was sought to.
+            expected = consumer.durable.get(batch.tp) if position is None else position.offset
         records = batch.records
         if expected is not None and batch.start != expected:
             if batch.start > expected:
