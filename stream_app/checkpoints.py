@@ -5,6 +5,7 @@ What fails here ends the process: nothing of an open transaction counts, and the
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import rocksdict
@@ -12,7 +13,7 @@ from faust.types import TP
 
 from stream_app.failpoints import failpoint
 from stream_app.pipeline import Checkpoint, Partition
-from stream_app.producers import Record, send
+from stream_app.producers import Plain, send, send_whole
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
@@ -127,17 +128,13 @@ class Checkpoints:
         stored: list[tuple[bytes, bytes | None]] = []
         last = -1
         states = {said.key: said.state for said in checkpoint.alerts}
-        others = [
-            (names.alerts, [_plain(said.key, said.event) for said in checkpoint.alerts]),
-            (names.alert_state, [_plain(key, value) for key, value in states.items()]),
+        others: list[tuple[str, Sequence[Plain]]] = [
+            (names.alerts, [(said.key, said.event) for said in checkpoint.alerts]),
+            (names.alert_state, list(states.items())),
         ]
         for part in checkpoint.slices(SLICE_ACCOUNTS):
             stored += part.changelog
-            sending = [
-                (names.changelog, [_plain(key, value) for key, value in part.changelog]),
-                (names.scores, [_plain(key, value) for key, value in part.scores]),
-                *others,
-            ]
+            sending: list[tuple[str, Sequence[Plain]]] = [(names.changelog, part.changelog), (names.scores, part.scores), *others]
             offset, *_ = await asyncio.gather(*(send(producer, topic, number, records, now_ms) for topic, records in sending if records))
             last = max(last, offset)
             others = []
@@ -145,9 +142,5 @@ class Checkpoints:
             letters = [(each.key, each.value, each.headers, each.timestamp_ms) for each in checkpoint.dead_letters]
             # They need not lie where their records lay, and the topic may have fewer partitions than the inputs.
             count = len(await producer.partitions_for(names.dead_letters))
-            await send(producer, names.dead_letters, number % count, letters, now_ms)
+            await send_whole(producer, names.dead_letters, number % count, letters, now_ms)
         return stored, last
-
-
-def _plain(key: bytes, value: bytes | None) -> Record:
-    return key, value, (), None

@@ -20,7 +20,7 @@ from models.times import format_us
 from stream_app.exits import BrokerError, Fenced
 from stream_app.failpoints import failpoint
 from stream_app.kafka_connection import client_kwargs
-from stream_app.producers import BATCH_BYTES_MAX, REQUEST_TIMEOUT_MS, TRANSACTION_TIMEOUT_MS, send
+from stream_app.producers import BATCH_BYTES_MAX, REQUEST_TIMEOUT_MS, TRANSACTION_TIMEOUT_MS, send_whole
 from stream_app.topics import topic_name
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from deploy.dlq.letters import Item, Place
     from stream_app.clock import Clock
-    from stream_app.producers import Record
+    from stream_app.producers import Whole
     from stream_app.settings import Settings
 
 TRANSACTION_RECORDS: Final = 500
@@ -116,7 +116,7 @@ class Replay:
         async with producer.transaction():
             for (topic, partition), some in groupby(present, key=lambda each: each[0][:2]):
                 records = [_record(letter) for _, letter in some]
-                await send(producer, topic, partition, records, now_us // 1000)
+                await send_whole(producer, topic, partition, records, now_us // 1000)
             await self._mark(producer, [_mark(item, now_us) for item, _ in present], now_us)
             failpoint("in_replay")
         failpoint("after_replay")
@@ -126,16 +126,16 @@ class Replay:
         async with producer.transaction():
             await self._mark(producer, [(str(place).encode(), None, (), None) for place in outlived], self.clock.now_us())
 
-    async def _mark(self, producer: AIOKafkaProducer, marks: list[Record], now_us: int) -> None:
-        await send(producer, topic_name(self.settings.topic_prefix, REPLAYS), 0, marks, now_us // 1000)
+    async def _mark(self, producer: AIOKafkaProducer, marks: list[Whole], now_us: int) -> None:
+        await send_whole(producer, topic_name(self.settings.topic_prefix, REPLAYS), 0, marks, now_us // 1000)
 
 
-def _record(letter: Letter) -> Record:
+def _record(letter: Letter) -> Whole:
     # A header may have no value at all, which the type of what we write ourselves does not know.
     return letter.key, letter.value, replay_headers(letter), None  # type: ignore[return-value]
 
 
-def _mark(item: Item, now_us: int) -> Record:
+def _mark(item: Item, now_us: int) -> Whole:
     return str(item.place).encode(), Mark(str(item.source), item.replay, format_us(now_us)).encode(), (), None
 
 

@@ -142,6 +142,7 @@ PRIVATE: Final[dict[str, tuple[str, ...]]] = {
     "store": ("_db_for_partition", "_dbs"),
     "thread": ("_create_worker_consumer", "_ensure_consumer", "_seek_wait"),
     "kafka consumer": ("_client", "_closed", "_fetch_max_wait_ms", "_fetch_min_bytes", "_fetcher", "_subscription"),
+    "batch": ("_builder", "_relative_offset"),
     "kafka fetcher": ("_closed", "_default_reset_strategy", "_subscriptions"),
 }
 """Private attributes that are read or set, by whose they are."""
@@ -235,6 +236,7 @@ async def test_private_attributes_are_where_we_reach_for_them(app: ChurnwatchApp
         "store": app.table.data,
         "thread": thread,
         "kafka consumer": kafka_consumer,
+        "batch": BatchBuilder(1024, 0),
     }
     for owner, names in PRIVATE.items():
         if owner == "kafka fetcher":  # one is only made when a consumer starts
