@@ -19,6 +19,7 @@ from deploy.dlq.cli import dlq_app
 from deploy.kafka_cli import kafka_app
 from deploy.replay.cli import replay_app
 from deploy.topics_cli import topics_app
+from deploy.verify.cli import verify
 from stream_app.exits import ConfigError, Exit, ServiceExit
 from stream_app.kafka_connection import secret_values
 from stream_app.settings import load_settings
@@ -66,6 +67,7 @@ app.add_typer(replay_app, name="replay")
 app.add_typer(dlq_app, name="dlq")
 app.add_typer(bench_app, name="bench")
 app.command()(demo)
+app.command()(verify)
 
 
 def _option(flag: str, variable: str, text: str) -> typer.models.OptionInfo:

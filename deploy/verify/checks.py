@@ -2,7 +2,7 @@
 
 **The cut.** The state that is judged is the changelog up to an offset below which every transaction has ended; its last cursor says
 which inputs are in it, and the inputs are folded exactly that far. What is in other topics is judged by what that state says of itself:
-an alert belongs to it when its sequence is at most that of the account's row, a score when it was made at the row's instant, a dead
+an alert belongs to it when its sequence is at most that of the account's row, a score when it says what the row says, a dead
 letter when the record that it names is below the cursor. What is beyond must be of a transaction that was committed between the cut and
 the reading of those topics: the **tail**, the changelog's records after the cut, must hold it. With the workers stopped the tail is
 empty, and then nothing may be beyond.
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -47,6 +47,7 @@ from models.row import NEVER, UnknownRowVersionError
 from models.times import DAY_US, MILLISECOND_US, MINUTE_US
 from stream_app.app import definition_of
 from stream_app.pipeline import CURSOR_KEY, KINDS, Partition, Position, UnknownCursorVersionError, read_cursor
+from stream_app.state_reader import Changelog
 from stream_app.topics import topic_name
 
 if TYPE_CHECKING:
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
     from deploy.verify.records import LogRecord, Members
     from deploy.verify.report import Report
     from stream_app.settings import Settings
-    from stream_app.state_reader import Changelog
 
 OUTCOMES: Final = ("applied", "duplicate", "late", "dead_letter")
 SCORED_TOPICS: Final = INPUT_TOPICS[:3]
@@ -171,6 +171,8 @@ def judge_partition(
 
     `decode`: see `deploy.verify.records`. With an `account` only what is of it is judged; tallies and dead letters are nobody's alone.
     """
+    if account is not None:
+        evidence = only(evidence, account)
     partition, unreadable = restored(settings, evidence)
     case = Case(settings, evidence, report, account, partition, unreadable, card=scorecard_record(settings.health))
     for key, why in unreadable.items():
@@ -187,6 +189,18 @@ def judge_partition(
     _judge_states(case)
     _judge_assessments(case)
     _judge_alerts(case)
+
+
+def only(evidence: Evidence, account: bytes) -> Evidence:
+    """Return what was read of one account; the inputs, the cursors and the dead letters stay whole."""
+    mine = {key: value for key, value in evidence.changelog.latest.items() if key == CURSOR_KEY or key[1:] == account}
+    return replace(
+        evidence,
+        changelog=Changelog(mine, evidence.changelog.cursors),
+        scores={key: value for key, value in evidence.scores.items() if key == account},
+        alerts=[alert for alert in evidence.alerts if alert[0] == account],
+        alert_states={key: value for key, value in evidence.alert_states.items() if key == account},
+    )
 
 
 # The changelog
@@ -478,9 +492,12 @@ def _score_problems(case: Case, key: bytes, slot: int, data: Members | None) -> 
     columns = case.partition.columns
     scored_at, as_of = reference.instant(data["scored_at"]), int(columns.as_of[slot])
     found = published(data)
+    # Not by the instant alone: while `now` stands still, several assessments of an account are of the same one.
+    if any(int(each["as_of"]) == scored_at and assessed_in(each) == found for each in case.evidence.tail.decoded(key)):
+        return
     if scored_at == as_of:
         yield from (f"health-scores: {text}" for text in told(found, assessed_by_stream(columns, slot)))
-    elif not any(int(each["as_of"]) == scored_at and assessed_in(each) == found for each in case.evidence.tail.decoded(key)):
+    else:
         yield f"its score is of {scored_at}, its row of {as_of}"
 
 

@@ -160,10 +160,13 @@ def differences(partition: Partition, accounts: Mapping[str, oracle.Oracle], car
     return found
 
 
-def told(stream: Members, expected: Members) -> list[str]:
-    """Say which members of two objects in the common form differ."""
-    return [
-        f"{member}: the stream has {stream.get(member)!r}, the oracle {expected.get(member)!r}"
-        for member in sorted(stream.keys() | expected.keys())
-        if stream.get(member) != expected.get(member)
-    ]
+def told(stream: Members, expected: Members, path: str = "") -> list[str]:
+    """Say where two objects in the common form differ: each member by its path, `usage.days.20513`."""
+    found = []
+    for member in sorted(stream.keys() | expected.keys()):
+        mine, theirs, here = stream.get(member), expected.get(member), f"{path}{member}"
+        if isinstance(mine, dict) and isinstance(theirs, dict):
+            found += told(mine, theirs, f"{here}.")
+        elif mine != theirs:
+            found.append(f"{here}: the stream has {mine!r}, the oracle {theirs!r}")
+    return found

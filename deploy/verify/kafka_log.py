@@ -57,6 +57,11 @@ class KafkaLog:
             auto_offset_reset="none",
             max_partition_fetch_bytes=4 << 20,
             max_poll_records=5_000,
+            # A partition that is read to its end is left at once: no fetch of it may hold up the next one.
+            fetch_max_wait_ms=20,
+            retry_backoff_ms=10,
+            # In pure Python they cost more than all the rest, and the broker has checked them.
+            check_crcs=False,
             bootstrap_timeout_ms=10_000,
         )
 

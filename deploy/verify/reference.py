@@ -233,17 +233,21 @@ def _kept(
 ) -> dict[str, list[Event]]:
     """Replay a topic in order of arrival, letting objects go after each event: the events that each object kept has."""
     kept: dict[str, list[Event]] = {}
+    newest_at: dict[str, int] = {}
     newest: int | None = None
     for event in applied:
         newest = event.time if newest is None else max(newest, event.time)
         identity = object_of(event)
         if identity is not None:
             kept.setdefault(identity, []).append(event)
-        for each, events in list(kept.items()):
-            if newest - newest_of(events) > LET_GO and may_go(events):
-                del kept[each]
+            newest_at[identity] = newest_of(kept[identity])
+        old = [each for each, at in newest_at.items() if newest - at > LET_GO]
+        for each in old:
+            if may_go(kept[each]):
+                del kept[each], newest_at[each]
         while len(kept) > OBJECTS_KEPT:
-            del kept[min(kept, key=lambda each: (newest_of(kept[each]), each))]
+            least = min(kept, key=lambda each: (newest_at[each], each))
+            del kept[least], newest_at[least]
     return kept
 
 
@@ -374,6 +378,7 @@ class Oracle:
         """Start as an account of which nothing is known."""
         self._applied: dict[str, list[Event]] = {}
         self._newest: dict[str, int] = {}
+        self._state: Members | None = None
 
     def apply(self, topic: str, record: Record) -> Outcome:
         """Take a valid record of this account; `dead_letter` only ever means `conflicting_duplicate`."""
@@ -386,6 +391,7 @@ class Oracle:
         if newest - event.time > LATENESS:
             return "late"
         applied.append(event)
+        self._state = None
         self._newest[topic] = max(newest, event.time)
         return "applied"
 
@@ -469,7 +475,9 @@ class Oracle:
 
     def measures(self, as_of_us: int) -> dict[str, Fraction | None]:
         """Section 6 at an instant not before the account's newest event, else ValueError; None is a missing measure."""
-        state = self.state()
+        if self._state is None:
+            self._state = self.state()
+        state = self._state
         if any(newest > as_of_us for newest in state["newest"].values()):
             msg = "as_of is before the newest event of the account"
             raise ValueError(msg)

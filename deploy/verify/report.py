@@ -179,7 +179,7 @@ class Report:
         return lines
 
     def _told(self) -> list[str]:
-        lines = [f"{self.difference_count} differences"]
+        lines = ["1 difference" if self.difference_count == 1 else f"{self.difference_count} differences"]
         lines += [f"  {each}" for each in self.differences[:SHOWN]]
         if self.difference_count > SHOWN:
             lines.append(f"  and {self.difference_count - SHOWN} more")

@@ -25,7 +25,7 @@ from deploy.verify.report import Report
 from models.dead_letters import PREFIX
 from models.input_topics import INPUT_TOPICS
 from stream_app.app import Names
-from stream_app.exits import BrokerError
+from stream_app.exits import Exit, ServiceExit
 from stream_app.pipeline import CURSOR_KEY, UnknownCursorVersionError, read_cursor
 from stream_app.state_reader import Changelog
 from stream_app.topics import topic_name
@@ -63,7 +63,7 @@ def verify(
     `is_drained`: everything that the inputs hold must have been folded, as it is once the workers have caught up and were stopped.
     `decode` gives what a record says in place of `deploy.verify.records`, None for one that must be a dead letter. `partitions`
     (all when empty) and `account` narrow what is judged. `tell` is called with the offsets that were passed and how many there are.
-    Raises BrokerError when something cannot be read.
+    Raises BrokerError when something cannot be read, ServiceExit for a partition that does not exist.
     """
     total = passed = 0
 
@@ -88,7 +88,7 @@ def verify(
 
 def _wanted(numbers: Sequence[int], partitions: Collection[int]) -> list[int]:
     if strangers := sorted(set(partitions) - set(numbers)):
-        raise BrokerError(f"the changelog has no partition {strangers[0]}", f"it has {numbers[0]} to {numbers[-1]}")
+        raise ServiceExit(Exit.CONFIGURATION, f"the changelog has no partition {strangers[0]}", f"--partition takes 0 to {numbers[-1]}")
     return [number for number in numbers if not partitions or number in partitions]
 
 
