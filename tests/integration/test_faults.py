@@ -70,6 +70,24 @@ class TestInputs:
         assert "usage-events" in last_word(worker)["message"]
         assert "usage-events" in refused(crew, Exit.REBUILD)
 
+    def test_an_input_that_gets_more_partitions_while_a_worker_runs(self, crew: Workers) -> None:
+        """Exit 3, soon: keys go elsewhere from now on, and records of the new partitions would stay unread."""
+        worker = crew.start().wait_ready()
+        widen(crew, topic_name(crew.prefix, "usage-events"))
+        assert worker.wait_exit(60) == Exit.BROKER, worker.tail()
+        assert "it has 8 partitions, and this worker was started with 4" in last_word(worker)["message"]
+
+    def test_an_input_that_is_made_anew_while_a_worker_runs(self, crew: Workers) -> None:
+        """It ends, and does not go on in the new one as if it were the old one; the next start says why."""
+        first, second, third = parts(38)
+        worker = crew.start().wait_ready()
+        send(crew, first)
+        wait_folded(crew)
+        replace_topic(crew, topic_name(crew.prefix, "usage-events"))
+        send(crew, [record for record in [*first, *second, *third] if record["type"].startswith("usage.")])
+        assert worker.wait_exit(60) in (Exit.BROKER, Exit.REBUILD, Exit.RESTART), worker.tail()
+        assert "it was deleted and made anew" in refused(crew, Exit.REBUILD)
+
     def test_inputs_that_are_not_what_they_must_be(self, crew: Workers) -> None:
         """Exit 3 for one that is compacted, missing, or has more partitions than the others; exit 4 when all have more than the state."""
         lived(crew, next(parts(33)))

@@ -70,6 +70,7 @@ class TestLocalStore:
         told = [line for line in map(json.loads, worker.lines()) if "is put aside" in line["message"]]
         assert len(told) == 4
         assert all("look at it" in line["mend"] for line in told)
+        assert any("Recovering: " in line for line in worker.lines())
         verify(crew.settings()).check()
 
     def test_a_copy_of_another_changelog_is_put_aside(self, crew: Workers) -> None:
