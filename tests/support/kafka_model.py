@@ -206,6 +206,11 @@ class ModelBatch:
     def __init__(self) -> None:
         """Begin empty."""
         self.records: list[tuple[bytes | None, bytes | None, int, Any]] = []
+        self._builder = SimpleNamespace(append=self._append)
+        self._relative_offset = 0
+
+    def _append(self, _offset: int, timestamp: int, key: bytes | None, value: bytes | None, headers: Any) -> object | None:
+        return self.append(timestamp=timestamp, key=key, value=value, headers=headers)
 
     def append(self, *, timestamp: int, key: bytes | None, value: bytes | None, headers: Any = ()) -> object | None:
         """Take a record; None when there is no room."""

@@ -40,7 +40,7 @@ from tests.support.poison import POISON
 from tests.support.profiles import examples
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
     from pathlib import Path
 
     from tests.support.kafka_model import Entry
@@ -111,7 +111,9 @@ async def read_some(worker: Worker) -> None:
     """Let a worker read until there is something of every partition to be written."""
     for _ in range(20):
         worker.cluster.now += 2_000_000  # whatever waits in a line has waited long enough
-        for step in (worker.fetch, worker.tick, *(partial(worker.fold, topic) for topic in INPUT_TOPICS)):
+        folds = [partial(worker.fold, topic) for topic in INPUT_TOPICS]
+        steps: list[Callable[[], Coroutine[Any, Any, None]]] = [worker.fetch, worker.tick, *folds]
+        for step in steps:
             if worker.can_work:
                 await step()
         if not worker.can_work or all(partition.is_moved for partition in worker.app.partitions.values()):
@@ -212,7 +214,28 @@ def test_what_a_predecessor_commits_until_it_is_fenced_is_recovered() -> None:
         await before.thaw()
         assert cluster.broker.commits > commits
         await heir.release()
-        await settle(cluster)
+        assert heir.can_work
+        await cluster.drain()
+        assert Audit(cluster, is_poison).final_problems() == []
+        await cluster.stop()
+
+    asyncio.run(scene())
+
+
+def test_a_kill_after_a_recovery_from_the_changelog_loses_nothing() -> None:
+    """A worker with an empty disk recovers, writes a checkpoint and is killed: what it had recovered is still on its disk."""
+
+    async def scene() -> None:
+        cluster = await loaded()
+        await cluster.rebalance([0])
+        await read_some(cluster.workers[0])
+        await cluster.rebalance([1])
+        heir = cluster.workers[1]
+        await read_some(heir)
+        await heir.checkpoint()
+        await heir.kill()
+        await cluster.rebalance([1])
+        await cluster.drain()
         assert Audit(cluster, is_poison).final_problems() == []
         await cluster.stop()
 
