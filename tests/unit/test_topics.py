@@ -124,6 +124,12 @@ class TestJudge:
         mismatch = _only(_with(_as_wanted(), "churnwatch-accounts-changelog", cleanup_policy=cleanup))
         assert (mismatch.kind, mismatch.severity) == (Kind.CLEANUP, Severity.ERROR)
 
+    @pytest.mark.parametrize(("limit", "severity"), [("899999", Severity.ERROR), ("900000", Severity.WARNING)])
+    def test_a_changelog_that_takes_less_than_is_sent_at_once_stops_a_worker(self, limit: str, severity: Severity) -> None:
+        """Every checkpoint would be refused; a limit that only large accounts reach is a warning."""
+        mismatch = _only(_with(_as_wanted(), "churnwatch-accounts-changelog", max_message_bytes=limit))
+        assert (mismatch.severity, mismatch.mend) == (severity, APPLY)
+
     def test_an_output_that_is_not_compacted_is_a_warning(self) -> None:
         """Its readers lose quiet accounts; the worker loses nothing."""
         mismatch = _only(_with(_as_wanted(), "health-scores", cleanup_policy="delete"))
