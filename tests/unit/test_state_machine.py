@@ -222,6 +222,29 @@ def test_what_a_predecessor_commits_until_it_is_fenced_is_recovered() -> None:
     asyncio.run(scene())
 
 
+def test_a_recovery_waits_for_a_slow_changelog() -> None:
+    """Also when it is not the first of its process: nothing is served before what was written last is back."""
+
+    async def scene() -> None:
+        cluster = await loaded()
+        one = cluster.workers[0]
+        for _ in range(3):
+            await cluster.rebalance([0])
+            await read_some(one)
+            await one.checkpoint()
+        one.armed = Arm("fetched", 1, "hold")
+        await cluster.rebalance([0])
+        assert one.is_held
+        assert not one.app.is_serving
+        await one.release()
+        assert one.can_work
+        await cluster.drain()
+        assert Audit(cluster, is_poison).final_problems() == []
+        await cluster.stop()
+
+    asyncio.run(scene())
+
+
 def test_a_kill_after_a_recovery_from_the_changelog_loses_nothing() -> None:
     """A worker with an empty disk recovers, writes a checkpoint and is killed: what it had recovered is still on its disk."""
 
