@@ -27,7 +27,7 @@ CHANGELOG_KEY: Final = b"\x00changelog"
 """The key of the record that says of which changelog a store is the copy: the id of the topic."""
 
 _UNWRITABLE: Final = ("Permission denied", "Read-only file system", "Not a directory", "Operation not permitted")
-_SHORT_OF: Final = ("No space left on device", "Disk quota exceeded", "Too many open files", "Input/output error")
+_SHORT_OF: Final = ("No space left on device", "Disk quota exceeded", "File too large", "Too many open files", "Input/output error")
 
 
 class StoreDamagedError(Exception):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING
+import resource
+from typing import TYPE_CHECKING, Final
 
 import pytest
 import rocksdict
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from tests.support.worker import Workers
 
 pytestmark = pytest.mark.integration
+
+ROOM_BYTES: Final = 64 << 10
+"""More than a worker logs in a short life, less than its local store writes."""
 
 
 def store_of(crew: Workers, partition: int, name: str = "worker") -> Path:
@@ -90,6 +94,23 @@ class TestLocalStore:
         """Exit 2, naming the setting: below a file there can be no directory."""
         (tmp_path / "file").touch()
         assert "CHURNWATCH_DATA_DIR" in refused(crew, Exit.CONFIGURATION, CHURNWATCH_DATA_DIR=str(tmp_path / "file" / "data"))
+
+    def test_a_disk_that_takes_no_more(self, crew: Workers) -> None:
+        """Exit 1 with what RocksDB says; what was committed before is read back from the changelog when there is room again."""
+        first, second, third = parts(27)
+        worker = crew.start().wait_ready()
+        send(crew, first)
+        wait_folded(crew)
+        # No file of this process may grow further than this: what a full disk is to RocksDB.
+        resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (ROOM_BYTES, ROOM_BYTES))
+        send(crew, second)
+        send(crew, third)
+        assert worker.wait_exit(60) == Exit.OTHER, worker.tail()
+        assert "the local store cannot be used: IO error" in last_word(worker)["message"]
+        worker = crew.start().wait_ready()
+        wait_folded(crew)
+        assert worker.terminate() == Exit.CLEAN
+        verify(crew.settings()).check()
 
 
 class TestChangelog:
