@@ -19,7 +19,7 @@ from stream_app.pipeline import CURSOR_KEY
 from stream_app.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
 ROWS: Final = 5_000
@@ -27,7 +27,7 @@ CHANGELOG: Final = TP("store-accounts-changelog", 0)
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> Iterator[LocalStore]:
+async def store(tmp_path: Path) -> AsyncIterator[LocalStore]:
     """Return the store of an app as a worker makes it, with rows, a cursor, an offset and the name of its changelog."""
     settings = Settings(app_id="store", data_dir=tmp_path)
     app = create_app(settings, WallClock(), Metrics(CollectorRegistry()), HealthState(0.0), partitions=1)
