@@ -369,13 +369,19 @@ class Faults(RuleBasedStateMachine):
         """Run something to its end."""
         self.loop.run_until_complete(work)
 
-    @initialize(seed=st.integers(0, 2**32), batch_records_max=st.sampled_from([2, 5, 50]), dirty_rows_max=st.sampled_from([1, 3, 1_000]))
-    def begin(self, seed: int, batch_records_max: int, dirty_rows_max: int) -> None:
-        """Two workers, and a history that is not sent yet."""
+    @initialize(
+        seed=st.integers(0, 2**32),
+        sent=st.integers(20, 100),
+        batch_records_max=st.sampled_from([2, 5, 50]),
+        dirty_rows_max=st.sampled_from([1, 3, 1_000]),
+    )
+    def begin(self, seed: int, sent: int, batch_records_max: int, dirty_rows_max: int) -> None:
+        """Two workers, and a history of which some is sent."""
         self.history = records(Random(seed), 300, SCENE)
         self.sent: list[Record] = []
         self.cluster = Cluster(WORKERS, batch_records_max, dirty_rows_max)
         self.audit = Audit(self.cluster, is_poison)
+        self.produce(sent)
         self.do(self.cluster.rebalance([0, 1]))
 
     # -- the inputs
@@ -406,9 +412,10 @@ class Faults(RuleBasedStateMachine):
     # -- the workers
 
     def _working(self, number: int) -> Iterator[Worker]:
-        worker = self.cluster.workers[number]
-        if worker.can_work:
-            yield worker
+        """One of those that can work, if there are any."""
+        able = [worker for worker in self.cluster.workers if worker.can_work]
+        if able:
+            yield able[number % len(able)]
 
     workers = st.integers(0, WORKERS - 1)
 
@@ -424,14 +431,11 @@ class Faults(RuleBasedStateMachine):
         for worker in self._working(number):
             self.do(worker.fold(topic))
 
-    @rule(number=workers, records_max=st.sampled_from([5, 1_000]))
-    def work(self, number: int, records_max: int) -> None:
-        """A fetch, and all that is on the queues."""
+    @rule(number=workers)
+    def work(self, number: int) -> None:
+        """Fetches, folds and ticks until there is something to be written."""
         for worker in self._working(number):
-            self.do(worker.fetch(records_max))
-        for topic in INPUT_TOPICS:
-            for worker in self._working(number):
-                self.do(worker.fold(topic))
+            self.do(read_some(worker))
 
     @rule(number=workers)
     def tick(self, number: int) -> None:
@@ -451,6 +455,24 @@ class Faults(RuleBasedStateMachine):
     def arm(self, number: int, fault: tuple[str, str], nth: int) -> None:
         """A worker will end, stand still or hear nothing at a point on its way, whichever operation passes it."""
         self.cluster.workers[number].armed = Arm(fault[0], nth, fault[1])
+
+    @rule(number=workers, fault=st.sampled_from(FAULTS), nth=st.integers(1, 3))
+    def strike(self, number: int, fault: tuple[str, str], nth: int) -> None:
+        """The same, while it reads and writes."""
+        for worker in self._working(number):
+            worker.armed = Arm(fault[0], nth, fault[1])
+            self.do(read_some(worker))
+            if worker.can_work:
+                self.do(worker.checkpoint())
+
+    @rule(number=workers, point=st.sampled_from(["begin", "send", "commit", "committed"]), nth=st.integers(1, 2))
+    def take_over(self, number: int, point: str, nth: int) -> None:
+        """A worker stands still in a checkpoint, the others take its partitions over and go on: it is a zombie."""
+        self.strike(number, (point, "freeze"), nth)
+        others = {place for place, worker in enumerate(self.cluster.workers) if not worker.is_frozen}
+        self.do(self.cluster.rebalance(others))
+        self.work(number)
+        self.checkpoint(number)
 
     @rule(number=workers)
     def kill(self, number: int) -> None:
@@ -508,8 +530,8 @@ class Faults(RuleBasedStateMachine):
 
 TestFaults = Faults.TestCase
 TestFaults.settings = settings(
-    max_examples=examples(120),
-    stateful_step_count=40,
+    max_examples=examples(150),
+    stateful_step_count=30,
     deadline=None,
     print_blob=True,
     suppress_health_check=list(HealthCheck),
