@@ -12,7 +12,7 @@ import msgspec
 
 from models.parts import KNOWN_IDS, WHO_SHIFT
 
-OPEN_MAX = 1024
+OPEN_MAX = 256
 """Parts of a kind that stay open at once."""
 
 _write = msgspec.msgpack.Encoder().encode

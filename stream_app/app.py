@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import fcntl
-import gc
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -42,6 +41,7 @@ from stream_app.kafka_connection import client_kwargs, faust_credentials, secret
 from stream_app.lineup import Lineup
 from stream_app.local_store import AccountTable, store_problem
 from stream_app.logs import configure_logging, logging_config, tame, worker_options
+from stream_app.memory import be_sparing
 from stream_app.metrics import Metrics
 from stream_app.pipeline import Definition, Partition, Tally, UnknownCursorVersionError
 from stream_app.producers import Producers
@@ -52,9 +52,6 @@ from stream_app.topics import Installation, Log, topic_name
 from stream_app.transport import Batches, BatchTransport, CursorOutsideLogError, PartitionBatch
 
 log = logging.getLogger(__name__)
-
-COLLECT_EVERY = (100_000, 50, 100)
-"""When Python looks for reference cycles: seldom. A batch makes thousands of objects and no cycle, and each look walks over all of them."""
 
 BROKER_WAIT_SECONDS = 60.0
 """How long a starting worker waits for a broker that cannot be reached."""
@@ -472,7 +469,7 @@ def _check_topics(settings: Settings) -> int:
 def run_worker(settings: Settings) -> int:
     """Run a scoring worker until it is stopped; the exit code. Raises ServiceExit for what can be said in one line."""
     configure_logging(settings.log_level, secret_values(settings))
-    gc.set_threshold(*COLLECT_EVERY)
+    be_sparing()
     clock = WallClock()
     metrics = Metrics(CollectorRegistry())
     metrics.describe(RELEASE, settings.config_version)
