@@ -322,9 +322,7 @@ def exit_of(error: BaseException) -> ServiceExit:
         if isinstance(error, kind):
             return known(error)
     if problem := store_problem(error):
-        return ServiceExit(
-            Exit.OTHER, f"the local store cannot be used: {problem}", "see to the disk of data_dir, then start it again"
-        )
+        return ServiceExit(Exit.OTHER, f"the local store cannot be used: {problem}", "see to the disk of data_dir, then start it again")
     return ServiceExit(Exit.OTHER, f"{type(error).__name__}: {error}")
 
 
