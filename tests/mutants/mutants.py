@@ -229,7 +229,7 @@ MUTANTS: Final = (
                 "        self._changed_parts = set()\n        self._dead_letters = list(self._dead_letters)\n",
             ),
         ),
-        (AT_A_POINT,),
+        (NO_FAULT,),
     ),
     Mutant(
         "late-by-a-microsecond",

@@ -96,9 +96,9 @@ async def settle(cluster: Cluster) -> None:
     raise AssertionError(f"no peace: {cluster.deaths}")
 
 
-async def loaded() -> Cluster:
+async def loaded(dirty_rows_max: int = 1_000) -> Cluster:
     """Return a cluster with inputs of every kind: applied, late, sent twice, in conflict, and unusable."""
-    cluster = Cluster(batch_records_max=7)
+    cluster = Cluster(batch_records_max=7, dirty_rows_max=dirty_rows_max)
     for place, record in enumerate(records(Random(5), 80, SCENE)):
         send(cluster, record)
         if not place % 10:
@@ -120,11 +120,12 @@ async def read_some(worker: Worker) -> None:
             return
 
 
-def test_the_product_runs_on_the_model() -> None:
+@pytest.mark.parametrize("dirty_rows_max", [1, 1_000], ids=["many checkpoints", "few checkpoints"])
+def test_the_product_runs_on_the_model(dirty_rows_max: int) -> None:
     """With no fault at all everything is read, something of every kind is said, and it is what the oracle says."""
 
     async def scene() -> None:
-        cluster = await loaded()
+        cluster = await loaded(dirty_rows_max)
         await cluster.rebalance([0, 1])
         await cluster.drain()
         assert Audit(cluster, is_poison).final_problems() == []
