@@ -213,8 +213,8 @@ MUTANTS: Final = (
         (AT_A_POINT,),
     ),
     Mutant(
-        "changelog-in-pieces",
-        "the offset that the local store is at is that of the first record of a checkpoint, not of the last",
+        "store-ahead-of-itself",
+        "the local store says that it has more of the changelog than it has",
         "stream_app/checkpoints.py",
         (("        batch.put(store.offset_key, str(last).encode())\n", "        batch.put(store.offset_key, str(last + 9).encode())\n"),),
         (AT_A_POINT,),
