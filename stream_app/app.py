@@ -41,7 +41,7 @@ from stream_app.kafka_connection import client_kwargs, faust_credentials, secret
 from stream_app.lineup import Lineup
 from stream_app.local_store import AccountTable, store_problem
 from stream_app.logs import configure_logging, logging_config, tame, worker_options
-from stream_app.memory import be_sparing
+from stream_app.memory import be_sparing, give_back
 from stream_app.metrics import Metrics
 from stream_app.pipeline import Definition, Partition, Tally, UnknownCursorVersionError
 from stream_app.producers import Producers
@@ -58,6 +58,12 @@ BROKER_WAIT_SECONDS = 60.0
 
 PROBE_SECONDS = 3.0
 """How often the broker is asked whether it is there, and how long it may take to say so."""
+
+GIVE_BACK_RECORDS = 100_000
+"""After how many records the memory that they needed is given back, once nothing more waits."""
+
+FAIR_TURNS = 8
+"""Turns of the loop between two runs while a transaction is open: a commit has many steps, and each would wait for a run to be folded."""
 
 TABLE = "accounts"
 RAW = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
@@ -120,6 +126,7 @@ class ChurnwatchApp(faust.App):
     turn: asyncio.Lock
     breaker_limits: Limits
     is_serving: bool = False
+    unreturned: int = 0
 
     async def on_first_start(self) -> None:
         """Subscribe to the input topics; their records come through the batch channels, not through Faust's conductor."""
@@ -180,7 +187,8 @@ class ChurnwatchApp(faust.App):
                     return
                 if not self._fold_next(partition):
                     return
-                await asyncio.sleep(0)
+                for _ in range(FAIR_TURNS if self.checkpoints.is_busy else 1):
+                    await asyncio.sleep(0)
 
     def _fold_next(self, partition: Partition) -> bool:
         """Fold the next run of a partition, if there is one whose turn it is; nothing is awaited in between."""
@@ -206,6 +214,7 @@ class ChurnwatchApp(faust.App):
         kind = self.definition.kinds[run.topic]
         self.metrics.batch(kind, tally.outcomes, tally.reasons, self.clock.monotonic() - started)
         self.metrics.progress(kind, number, run.records[-1].timestamp * 1000, wall_us)
+        self.unreturned += len(run.records)
         consumer.room.set()
         self.checkpoints.kick(number)
         return True
@@ -274,11 +283,17 @@ class ChurnwatchApp(faust.App):
         probed_at = self.clock.monotonic()
         while not self.should_stop:
             self.observe()
+            if self.unreturned >= GIVE_BACK_RECORDS and self._is_caught_up():
+                self.unreturned = 0
+                await asyncio.to_thread(give_back)
             if self.clock.monotonic() - probed_at >= PROBE_SECONDS and self._consumer is not None:
                 is_reachable = await self.consumer.batch_thread.probe(PROBE_SECONDS)
                 probed_at = self.clock.monotonic()
                 self.health_state.broker(is_reachable=is_reachable, now=probed_at)
             await self.sleep(1.0)
+
+    def _is_caught_up(self) -> bool:
+        return all(self.consumer.lag(number) < self.settings.batch_records_max for number in self.partitions)
 
     def observe(self) -> None:
         """Say how far each partition is, for the probes and the metrics."""
@@ -351,7 +366,7 @@ def create_app(settings: Settings, clock: Clock, metrics: Metrics, health_state:
         broker_commit_interval=1.0,
         broker_max_poll_interval=300.0,
         consumer_auto_offset_reset="earliest",
-        consumer_max_fetch_size=1 << 20,
+        consumer_max_fetch_size=512 << 10,
         stream_wait_empty=True,
         stream_recovery_delay=0.0,
         producer_request_timeout=20.0,

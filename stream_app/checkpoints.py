@@ -35,6 +35,12 @@ class Checkpoints:
         self._locks: dict[int, asyncio.Lock] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._last: dict[int, float] = {}
+        self._open = 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a transaction is open."""
+        return self._open > 0
 
     def kick(self, number: int) -> None:
         """Start a checkpoint of a partition if one is due and none is under way."""
@@ -78,6 +84,7 @@ class Checkpoints:
             producer = self._app.producers.of(number)
             if partition is None or producer is None or not partition.is_moved:
                 return
+            self._open += 1
             try:
                 await self._write(partition, producer)
             except Exception as error:  # noqa: BLE001 - crash-only: the outermost guard of the write path
@@ -85,6 +92,8 @@ class Checkpoints:
                     self._app.metrics.checkpoint_failed()
                     self._app.fail(error)
                 self._app.log.warning("A checkpoint of partition %s failed after it was taken away: %r", number, error)
+            finally:
+                self._open -= 1
             self._last[number] = self._app.clock.monotonic()
 
     async def _write(self, partition: Partition, producer: "AIOKafkaProducer") -> None:

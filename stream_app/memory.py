@@ -22,10 +22,20 @@ ARENAS_MAX = 2
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
 
+_libc = ctypes.CDLL(None)
+
+
 def be_sparing() -> None:
     """Set the process up; where the C library is not glibc its own ways stay as they are."""
     gc.set_threshold(*COLLECT_EVERY)
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = getattr(_libc, "mallopt", None)
     if mallopt is not None:
         for option, value in ((_M_MMAP_THRESHOLD, MMAP_FROM_BYTES), (_M_TRIM_THRESHOLD, TRIM_FROM_BYTES), (_M_ARENA_MAX, ARENAS_MAX)):
             mallopt(option, value)
+
+
+def give_back() -> None:
+    """Give the holes in the heap back to the system too, which takes some ten milliseconds; other threads go on meanwhile."""
+    malloc_trim = getattr(_libc, "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(0)

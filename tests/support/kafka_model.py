@@ -609,6 +609,7 @@ class ModelApp:
     _stop_partition: Any = ChurnwatchApp._stop_partition
 
     is_serving = False
+    unreturned = 0
     should_stop = False
     in_recovery = False
     tracer = None

@@ -319,6 +319,7 @@ def test_a_lost_batch_ends_the_worker(is_first: bool) -> None:
         await cluster.rebalance([0])
         queue = one.app.batches.queue("usage-events")
         while queue.qsize() < 5:
+            assert one.is_alive
             await one.fetch()
         batches = [queue.get_nowait() for _ in range(queue.qsize())]
         kept = [batch for batch in batches if batch.tp.partition == 0]
