@@ -293,7 +293,11 @@ class ChurnwatchApp(faust.App):
             await self.sleep(1.0)
 
     def _is_caught_up(self) -> bool:
-        return all(self.consumer.lag(number) < self.settings.batch_records_max for number in self.partitions)
+        """Whether next to nothing waits to be folded or written."""
+        few = self.settings.batch_records_max
+        lags = [self.consumer.lag(number) for number in self.partitions]
+        dirty = [partition.dirty for partition in self.partitions.values()]
+        return not self.checkpoints.is_busy and max([*lags, *dirty], default=0) < few
 
     def observe(self) -> None:
         """Say how far each partition is, for the probes and the metrics."""
