@@ -8,7 +8,7 @@ UV := $(shell command -v uv 2>/dev/null || echo $(TOOLS)/bin/uv)
 JAVA := $(shell java -version 2>&1 | grep -qE 'version "(1[7-9]|[2-9][0-9])' && echo || echo --extra java)
 SYNC := UV_PYTHON_DOWNLOADS=never $(UV) sync --quiet --locked --python $(PYTHON) $(JAVA)
 RUN := .venv/bin/
-.PHONY: help tools setup setup-run demo test unit integration acceptance mutants bench kafka topics run format lint types imports deps schemas check ci clean
+.PHONY: help tools setup setup-run demo test unit integration acceptance mutants chaos bench kafka topics run format lint types imports deps schemas check ci clean
 
 help: ## print the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -38,6 +38,9 @@ integration: setup ## the tests on the real Kafka
 
 mutants: setup ## put each known fault into a copy of the code: a test must find it
 	@$(RUN)python -m tests.mutants.run
+
+chaos: setup ## strike workers and broker under traffic for up to an hour, and prove that nothing was lost or counted twice
+	@$(RUN)python -m tests.chaos run --long
 
 bench: setup ## measure the real path on a real Kafka, with yardsticks beside it
 	@$(RUN)churnwatch bench run --runs 3

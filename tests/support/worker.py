@@ -147,6 +147,8 @@ class Workers:
     directory: Path
     environment: dict[str, str] = field(default_factory=dict)
     started: list[Worker] = field(default_factory=list)
+    program: tuple[str, ...] = ("-m", "deploy.cli")
+    """What Python runs as `churnwatch`."""
 
     def variables(self, name: str, **extra: str) -> dict[str, str]:
         """Return the whole environment of a worker; nothing of ours is inherited from whoever runs the test."""
@@ -173,7 +175,7 @@ class Workers:
         log_starts = log.stat().st_size if log.exists() else 0
         with log.open("ab") as out:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "deploy.cli", "worker"],
+                [sys.executable, "-P", *self.program, "worker"],
                 env=self.variables(name, **extra),
                 cwd=self.directory,
                 stdout=out,
@@ -202,8 +204,13 @@ class Workers:
 
 
 @contextlib.contextmanager
-def workers(bootstrap: str, prefix: str, directory: Path, environment: Mapping[str, str] | None = None) -> Iterator[Workers]:
-    """Give a test its workers, and take away what still runs afterwards; their logs are printed, for pytest to show on failure."""
+def workers(
+    bootstrap: str, prefix: str, directory: Path, environment: Mapping[str, str] | None = None, *, has_tails: bool = True
+) -> Iterator[Workers]:
+    """Give a test its workers, and take away what still runs afterwards.
+
+    The ends of their logs are printed, for pytest to show on failure, unless not `has_tails`.
+    """
     mine = Workers(bootstrap, prefix, directory, dict(environment or {}))
     try:
         yield mine
@@ -212,5 +219,5 @@ def workers(bootstrap: str, prefix: str, directory: Path, environment: Mapping[s
             if worker.exit_code is None:
                 worker.process.kill()
                 worker.process.wait()
-        for worker in mine.started:
+        for worker in mine.started if has_tails else ():
             print(worker.tail())  # noqa: T201 - pytest captures it
