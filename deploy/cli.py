@@ -17,7 +17,9 @@ from deploy.config_cli import Assignments, ConfigFile, config_app, overrides_of
 from deploy.demo.cli import demo
 from deploy.dlq.cli import dlq_app
 from deploy.kafka_cli import kafka_app
+from deploy.rebuild.cli import rebuild
 from deploy.replay.cli import replay_app
+from deploy.snapshot.cli import snapshot_app
 from deploy.topics_cli import topics_app
 from deploy.verify.cli import verify
 from stream_app.exits import ConfigError, Exit, ServiceExit
@@ -66,8 +68,10 @@ app.add_typer(topics_app, name="topics")
 app.add_typer(replay_app, name="replay")
 app.add_typer(dlq_app, name="dlq")
 app.add_typer(bench_app, name="bench")
+app.add_typer(snapshot_app, name="snapshot")
 app.command()(demo)
 app.command()(verify)
+app.command()(rebuild)
 
 
 def _option(flag: str, variable: str, text: str) -> typer.models.OptionInfo:

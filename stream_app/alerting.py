@@ -43,7 +43,10 @@ class Verdict:
 
 
 class Alerting:
-    """Asks the policy about accounts of a partition, keeps its state, and collects what is to be said."""
+    """Asks the policy about accounts of a partition, keeps its state, and collects what is to be said.
+
+    `is_quiet`: states move on, and nothing is said of it: a past is lived again of which everybody was told.
+    """
 
     def __init__(self, rules: AlertRules, scale: Scale, columns: Columns, profile: Callable[[int], Profile]) -> None:
         self._rules = rules
@@ -52,6 +55,7 @@ class Alerting:
         self._profile = profile
         self._said: list[Said] = []
         self.received_us: int | None = None
+        self.is_quiet = False
 
     def take(self) -> list[Said]:
         """What was said since this was called last, in order."""
@@ -61,12 +65,12 @@ class Alerting:
     def decide(self, slot: int, as_of: int, score: int, is_insufficient: bool) -> Verdict:
         """Let the policy look at one assessed account; `score` is `NONE` where there is none."""
         columns = self._columns
-        before = self._state(slot)
+        before = self.state(slot)
         facts = Facts(None if score == NONE else score, is_insufficient, bool(columns.is_deleted[slot] | columns.is_ended[slot]))
         decision = decide(before, facts, as_of, self._rules)
         if decision.state != before:
-            self._keep(slot, decision.state)
-        if decision.transitions:
+            self.keep(slot, decision.state)
+        if decision.transitions and not self.is_quiet:
             context = self._context(slot, as_of, facts.score)
             key = columns.keys[slot]
             for transition in decision.transitions:
@@ -75,7 +79,8 @@ class Alerting:
                 self._said.append(Said(key, transition.kind, transition.severity, self.received_us, encode_event(event), latest))
         return Verdict(decision.state != before, decision.due_us)
 
-    def _state(self, slot: int) -> AlertState:
+    def state(self, slot: int) -> AlertState:
+        """The alert of an account."""
         columns = self._columns
         return AlertState(
             condition=Condition(int(columns.alert_condition[slot])),
@@ -91,7 +96,8 @@ class Alerting:
             rule=Severity(int(columns.alert_rule[slot])),
         )
 
-    def _keep(self, slot: int, state: AlertState) -> None:
+    def keep(self, slot: int, state: AlertState) -> None:
+        """Let the alert of an account be so from now on."""
         columns = self._columns
         columns.alert_condition[slot] = state.condition
         columns.alert_severity[slot] = state.severity

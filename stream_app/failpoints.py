@@ -8,6 +8,9 @@ a point costs one look at an empty dictionary. The points, in the order in which
 - `in_recovery`: some of the changelog is in the local store, some is not
 - `after_fold`, `in_transaction`, `after_commit`, `after_store`: the steps of a checkpoint
 - `in_shutdown`: everything is written, the group is not left
+
+Those of `churnwatch rebuild` and `churnwatch snapshot import`: `witnessed` (the group's offsets are set, the old changelog is there),
+`replaced` (the changelog is made anew and empty), `marked`, `portion_written`, `partition_written`.
 """
 
 import os

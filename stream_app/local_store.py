@@ -17,6 +17,7 @@ from faust.types import TP
 from models.times import format_us
 from stream_app.exits import ConfigError, ConfigProblem, Exit, ServiceExit
 from stream_app.pipeline import CURSOR_KEY
+from stream_app.unfinished import UNFINISHED_KEY
 
 if TYPE_CHECKING:
     from stream_app.app import ChurnwatchApp
@@ -116,7 +117,7 @@ class LocalStore(Store):
 
         Raises StoreDamagedError when it cannot be read to its end; what was given until then is not all of it.
         """
-        private = (CURSOR_KEY, CHANGELOG_KEY, self.offset_key)
+        private = (CURSOR_KEY, CHANGELOG_KEY, UNFINISHED_KEY, self.offset_key)
         # Not `items()`: that ends at the first damaged block as if there were no more.
         found = self._db_for_partition(partition).iter()
         found.seek_to_first()
@@ -132,6 +133,12 @@ class LocalStore(Store):
         """The stored cursor of a partition; raises StoreDamagedError."""
         with damage_told():
             stored: bytes | None = self._db_for_partition(partition).get(CURSOR_KEY)
+        return stored
+
+    def mark_of(self, partition: int) -> bytes | None:
+        """The mark that the state of a partition is not whole, if there is one; raises StoreDamagedError."""
+        with damage_told():
+            stored: bytes | None = self._db_for_partition(partition).get(UNFINISHED_KEY)
         return stored
 
 

@@ -59,7 +59,8 @@ class Position(msgspec.Struct, array_like=True):
     """How far an input topic is folded: the next offset, the newest event time seen there, and what became of what was read.
 
     `topic_id` and `partitions` say in which log the offset is a place: a topic that is made anew, or divided anew, is another log. They
-    are empty in a cursor that was written before they were kept.
+    are empty in a cursor that was written before they were kept. `carried_from` is the offset from which on this log was folded into a
+    state that was carried over from another log (an imported snapshot); -1 where the state is of this log alone.
     """
 
     offset: int
@@ -70,6 +71,7 @@ class Position(msgspec.Struct, array_like=True):
     dead_letter: int = 0
     topic_id: str = ""
     partitions: int = 0
+    carried_from: int = -1
 
 
 class Cursor(msgspec.Struct):

@@ -18,6 +18,7 @@ from stream_app.failpoints import failpoint
 from stream_app.local_store import LocalStore, StoreDamagedError, damage_told
 from stream_app.pipeline import Partition, Position
 from stream_app.topics import Log
+from stream_app.unfinished import refuse_unfinished
 
 if TYPE_CHECKING:
     from stream_app.app import ChurnwatchApp
@@ -270,10 +271,11 @@ class BatchRecovery(Recovery):
 
 
 def _restore(partition: Partition, store: LocalStore) -> None:
-    """Take what a local store holds into memory; raises StoreDamagedError."""
+    """Take what a local store holds into memory; raises StoreDamagedError, and StateMustBeRebuilt when it is not whole."""
     with damage_told():
         # What follows is written with the store's log, which must not begin before what it follows on.
         store._db_for_partition(partition.number).flush()
+    refuse_unfinished(partition.number, store.mark_of(partition.number))
     partition.restore(store.items_of(partition.number), store.cursor_of(partition.number))
 
 

@@ -8,9 +8,9 @@ the reading of those topics: the **tail**, the changelog's records after the cut
 empty, and then nothing may be beyond.
 
 **What the logs no longer hold** cannot be judged, and is counted as such. An input reaches back when its log begins at offset 0, or
-when as many records are in it as were ever folded. Where it does not: the tallies are held against the log from the oldest
-cursor that lies in it, assessments are recomputed from the stored state by `models`, and uses are compared from the first day on that
-no deleted record can bear upon (see `usage_speaks_from`).
+when as many records are in it as were ever folded; never when the state was carried over from another log. Where it does not: the
+tallies are held against the log from the oldest cursor that lies in it, assessments are recomputed from the stored state by `models`,
+and uses are compared from the first day on that no deleted record can bear upon (see `usage_speaks_from`).
 """
 
 from __future__ import annotations
@@ -279,12 +279,14 @@ def _fold_topic(case: Case, topic: str, decode: Callable[[LogRecord], Members | 
         if outcome == "dead_letter":
             folded.letters[read.record.offset] = reason
     ever = 0 if reached is None else _tally(reached).total()
-    folded.reaches_back = source.start == 0 or ever == folded.count
+    is_carried = reached is not None and reached.carried_from >= 0
+    folded.reaches_back = not is_carried and (source.start == 0 or ever == folded.count)
     case.folded[topic] = folded
     case.report.read[topic] += folded.outcomes.total()
     case.report.outcomes.setdefault(topic, Counter()).update(folded.outcomes)
     if not folded.reaches_back:
-        case.report.speaks_from[topic, case.evidence.number] = usage_speaks_from(folded.begins_us) if topic == USAGE else None
+        is_told = topic == USAGE and not is_carried
+        case.report.speaks_from[topic, case.evidence.number] = usage_speaks_from(folded.begins_us) if is_told else None
 
 
 def _counted(case: Case, records: Iterable[LogRecord], folded: Folded, since: int) -> Iterator[LogRecord]:

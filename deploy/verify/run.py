@@ -26,7 +26,7 @@ from models.dead_letters import PREFIX
 from models.input_topics import INPUT_TOPICS
 from stream_app.app import Names
 from stream_app.exits import Exit, ServiceExit
-from stream_app.pipeline import CURSOR_KEY, UnknownCursorVersionError, read_cursor
+from stream_app.pipeline import CURSOR_KEY, Position, UnknownCursorVersionError, read_cursor
 from stream_app.state_reader import Changelog
 from stream_app.topics import topic_name
 
@@ -147,7 +147,8 @@ class Reader:
             alert_states=self._latest((names.alert_state, number)),
             letters=self._letters.pop(number, []),
             tail=self._tail(number),
-            is_alert_log_whole=self._cut.starts.get((names.alerts, number), 0) == 0,
+            # A state that was carried over from elsewhere counts alerts which were said there.
+            is_alert_log_whole=self._cut.starts.get((names.alerts, number), 0) == 0 and not _is_carried(changelog),
             is_letter_log_whole=all(self._cut.starts[place] == 0 for place in self._letter_places),
         )
 
@@ -189,7 +190,9 @@ class Reader:
     def _input(self, place: Place, changelog: Changelog, report: Report, *, is_drained: bool) -> Input:
         """Return one input of a partition up to the cursor; what lies behind it is counted."""
         start, end = self._cut.starts.get(place, 0), self._cut.ends.get(place, 0)
-        cursor = _position(changelog, place[0])
+        position = _positions(changelog).get(place[0])
+        cursor = None if position is None else position.offset
+        start = start if position is None else max(start, position.carried_from)
         reached = start if cursor is None else max(cursor, start)
         report.behind += max(end - reached, 0)
         unfolded = sum(1 for _ in self._log.records(place, reached, end)) if is_drained else 0
@@ -197,13 +200,16 @@ class Reader:
         return Input(records, start, end, unfolded)
 
 
-def _position(changelog: Changelog, name: str) -> int | None:
-    """Return the offset of a topic in the last cursor; None where there is none, or none that can be read."""
+def _positions(changelog: Changelog) -> dict[str, Position]:
+    """Return the positions of the last cursor; none where there is none, or none that can be read."""
     try:
-        position = read_cursor(changelog.latest.get(CURSOR_KEY)).get(name)
+        return read_cursor(changelog.latest.get(CURSOR_KEY))
     except (msgspec.DecodeError, UnknownCursorVersionError):
-        return None  # the judge of the cursors says so
-    return None if position is None else position.offset
+        return {}  # the judge of the cursors says so
+
+
+def _is_carried(changelog: Changelog) -> bool:
+    return any(position.carried_from >= 0 for position in _positions(changelog).values())
 
 
 def error_headers(headers: Iterable[Header]) -> dict[str, str]:

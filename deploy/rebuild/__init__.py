@@ -1,0 +1,1 @@
+"""Making the state of an installation anew from its inputs: `churnwatch rebuild`."""
