@@ -12,6 +12,7 @@ import rocksdict
 from faust.types import TP
 
 from stream_app.failpoints import failpoint
+from stream_app.local_store import written_or_put_aside
 from stream_app.pipeline import Checkpoint, Partition
 from stream_app.producers import Plain, send, send_whole
 
@@ -117,7 +118,8 @@ class Checkpoints:
             else:
                 batch.put(key, value)
         batch.put(store.offset_key, str(last).encode())
-        store._db_for_partition(partition.number).write(batch)
+        with written_or_put_aside(store, partition.number):
+            store._db_for_partition(partition.number).write(batch)
         failpoint("after_store")
         for topic, position in checkpoint.positions.items():
             tp = TP(topic, partition.number)

@@ -15,7 +15,7 @@ from faust.tables.table import Table
 from faust.types import TP
 
 from models.times import format_us
-from stream_app.exits import ConfigError, ConfigProblem, Exit, ServiceExit
+from stream_app.exits import ConfigError, ConfigProblem, Exit, RestartNeeded, ServiceExit
 from stream_app.pipeline import CURSOR_KEY
 from stream_app.unfinished import UNFINISHED_KEY
 
@@ -151,6 +151,22 @@ def damage_told() -> Iterator[None]:
         if not _damage(error):
             raise
         raise StoreDamagedError(_damage(error)) from error
+
+
+@contextlib.contextmanager
+def written_or_put_aside(store: LocalStore, partition: int) -> Iterator[None]:
+    """Put a store aside that RocksDB finds damaged only when it is written to, in a compaction; raises RestartNeeded.
+
+    What was to be written is in the changelog, or comes from there.
+    """
+    try:
+        with damage_told():
+            yield
+    except StoreDamagedError as error:
+        store.put_aside(partition, str(error))
+        raise RestartNeeded(
+            f"the local store of partition {partition} was found damaged while it was written to: it is put aside"
+        ) from error
 
 
 class AccountTable(Table):

@@ -15,7 +15,7 @@ from mode import Service
 
 from stream_app.exits import RestartNeeded, StateMustBeRebuilt
 from stream_app.failpoints import failpoint
-from stream_app.local_store import LocalStore, StoreDamagedError, damage_told
+from stream_app.local_store import LocalStore, StoreDamagedError, damage_told, written_or_put_aside
 from stream_app.pipeline import Partition, Position
 from stream_app.topics import Log
 from stream_app.unfinished import refuse_unfinished
@@ -161,7 +161,8 @@ class BatchRecovery(Recovery):
             store = self._store(tp)
             batch.put(store.offset_key, str(last).encode())
             # Without the store's own log: a crash loses rows and offset together, and the recovery is done again from the offset before.
-            store._db_for_partition(tp.partition).write(batch, WITHOUT_LOG)
+            with written_or_put_aside(store, tp.partition):
+                store._db_for_partition(tp.partition).write(batch, WITHOUT_LOG)
             offsets[tp] = last
         if tp in self.active_tps:
             failpoint("in_recovery")

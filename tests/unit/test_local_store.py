@@ -12,8 +12,9 @@ from prometheus_client import CollectorRegistry
 
 from stream_app.app import create_app
 from stream_app.clock import WallClock
+from stream_app.exits import RestartNeeded
 from stream_app.health import HealthState
-from stream_app.local_store import LocalStore, StoreDamagedError
+from stream_app.local_store import LocalStore, StoreDamagedError, written_or_put_aside
 from stream_app.metrics import Metrics
 from stream_app.pipeline import CURSOR_KEY
 from stream_app.settings import Settings
@@ -83,3 +84,22 @@ def test_a_store_that_cannot_be_opened_is_put_aside_at_once(store: LocalStore) -
     assert store.persisted_offset(CHANGELOG) is None
     assert list(store.items_of(0)) == []
     assert len(list(store.partition_path(0).parent.glob("*.aside-*Z"))) == 1
+
+
+def test_damage_that_only_a_compaction_finds_puts_the_store_aside_and_asks_for_a_restart(store: LocalStore) -> None:
+    """Writes go well until RocksDB merges the damaged file: then none does, and the next process begins with an empty store."""
+    damage(store, 0.5)
+
+    def fill() -> None:
+        with written_or_put_aside(store, 0):
+            for _ in range(100):
+                batch = rocksdict.WriteBatch(raw_mode=True)
+                for number in range(0, ROWS, 3):
+                    batch.put(b"r%05d" % number, os.urandom(200))
+                store._db_for_partition(0).write(batch)
+                store._db_for_partition(0).flush()
+
+    with pytest.raises(RestartNeeded, match="partition 0 was found damaged"):
+        fill()
+    assert len(list(store.partition_path(0).parent.glob("*.aside-*Z"))) == 1
+    assert list(store.items_of(0)) == []
