@@ -54,6 +54,8 @@ def _bounce(stage: Stage, fault: Fault, how: str) -> None:
     name = stage.name_of(fault)
     if fault.is_settled:
         stage.wait_serving(name)
+    else:
+        stage.wait_joined(name)
     stage.strike(fault, lambda: stage.end(name, how), worker=name)
     stage.flow(fault.down_seconds)
     stage.start(name)
@@ -61,7 +63,7 @@ def _bounce(stage: Stage, fault: Fault, how: str) -> None:
 
 
 def scale(stage: Stage, fault: Fault) -> None:
-    """Start or stop workers until there are as many as the fault says; nobody waits for the rebalance."""
+    """Start or stop workers until there are as many as the fault says; each joins the group, but no rebalance is waited for."""
     wanted = {f"worker-{number}" for number in range(int(fault.detail))}
 
     def deed() -> None:
@@ -71,6 +73,8 @@ def scale(stage: Stage, fault: Fault) -> None:
             stage.let_go(name)
 
     stage.strike(fault, deed, workers=sorted(wanted))
+    for name in sorted(wanted):
+        stage.wait_joined(name)  # to stop one that nobody knows of yet would move nothing
     stage.over()
 
 
@@ -279,9 +283,9 @@ def writes_rejected(stage: Stage, fault: Fault) -> None:
     """The changelog takes no record: the workers end with 3, nothing is committed past it, and all is well when it takes them again."""
     stage.wait_all_served()
     topic = changelog(stage.crew)
+    stage.may_refuse = True
     stage.strike(fault, lambda: set_topic(stage.crew, topic, max__message__bytes="100"))
-    for name in sorted(stage.now):
-        worker = stage.ended(name, "writes rejected")
+    for worker in stage.all_ended(sorted(stage.now), "writes rejected"):
         if worker.exit_code != Exit.BROKER:
             raise BrokenError(f"its writes are rejected, and it ended with {worker.exit_code}\n{worker.tail()}")
     held = stage.gauge.read()
@@ -290,6 +294,7 @@ def writes_rejected(stage: Stage, fault: Fault) -> None:
     if held is None or now is None or now.cursors != held.cursors:
         raise BrokenError("a cursor has moved though the changelog takes nothing")
     apply_topics(stage.crew.bootstrap, Installation(prefix=stage.crew.prefix, app_id=stage.crew.prefix))
+    stage.may_refuse = False
     start_all(stage)
     stage.over()
 

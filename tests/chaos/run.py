@@ -115,7 +115,8 @@ def _note_leavings(stage: Stage) -> None:
         with KafkaAdminClient(bootstrap_servers=stage.crew.bootstrap) as admin:
             (group,) = admin.describe_groups([stage.crew.prefix]).values()
         stage.history.tell("group", members=len(group["members"] or ()))
-    stage.history.tell("put aside", count=sum("is put aside" in line for worker in stage.crew.started for line in worker.lines()))
+    logs = {worker.log for worker in stage.crew.started}
+    stage.history.tell("put aside", count=sum(log.read_text("utf-8", "replace").count("is put aside") for log in logs))
 
 
 def _play_refusals(drawn: Plan, directory: Path, bootstrap: str, prefix: str, history: histories.History) -> None:

@@ -42,7 +42,7 @@ class Fault:
     down_seconds: float = 0.0
     """How long what was struck stays down, or frozen."""
     is_settled: bool = True
-    """Whether its worker must serve partitions when it is struck; else it may be starting, or recovering."""
+    """Whether its worker must serve partitions when it is struck; else it need only be in the group, and may be recovering."""
     quiet_seconds: float = 0.0
     """How long nothing is done afterwards, once all is well again."""
 
@@ -138,7 +138,7 @@ def _mixed(way: Way) -> Callable[[Random, int, Form], Plan]:
 
 
 def _rebalances(rng: Random, seed: int, form: Form) -> Plan:
-    """From one worker to four and back, twice as a wave, every five seconds, whether the last rebalance is over or not."""
+    """From one worker to four and back, every five seconds, whether the last rebalance is over or not."""
     rounds = 1 if form is Form.SHORT else 4
     steps = ("4", "2", "4", "1") * rounds
     drawn = [Fault("scale", detail=count, after_seconds=5.0, target=rng.randrange(4), is_settled=False) for count in steps]

@@ -102,6 +102,9 @@ class TestJudge:
         """Nor one that takes for ever."""
         assert any("never made good" in each for each in summarize(history(recovered_at=None)).problems)
         assert any("made good 139 s after" in each for each in summarize(history(recovered_at=150.0)).problems)
+        second = {"kind": "kill", "detail": "", "lag_before": 5, "lag_after": 9}
+        struck = [entry(90.0, "fault", number=2, struck_at=89.0, **second), entry(91.0, "over", number=2)]
+        assert not summarize(history(*struck, entry(151.0, "recovered", number=2), recovered_at=150.0)).problems
 
     def test_a_run_that_was_not_drained(self) -> None:
         """What was not waited for cannot be judged."""
