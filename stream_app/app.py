@@ -158,6 +158,8 @@ class ChurnwatchApp(faust.App):
             self.metrics.stale_generation_dropped()
             return
         number, topic = batch.tp.partition, batch.tp.topic
+        if number in self.stopped:
+            return  # what opened the breaker was taken out of the line and not folded: nothing fits behind it
         partition, lineup = self.partitions[number], self.lineups[number]
         position = partition.positions.get(topic)
         expected = lineup.following(topic)
@@ -229,7 +231,9 @@ class ChurnwatchApp(faust.App):
     def has_room(self, tp: TP) -> bool:
         """Whether more of an input partition may be fetched."""
         lineup = self.lineups.get(tp.partition)
-        return lineup is not None and lineup.has_room(tp.topic) and self.batches.has_room(tp.topic)
+        if lineup is None or tp.partition in self.stopped:
+            return False
+        return lineup.has_room(tp.topic) and self.batches.has_room(tp.topic)
 
     async def tick(self) -> None:
         """Look at the accounts of every partition that are due, and write what came of it."""
