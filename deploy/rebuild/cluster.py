@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient
-from kafka.errors import KafkaError, NoError, UnknownTopicOrPartitionError
+from kafka.errors import CoordinatorNotAvailableError, KafkaError, NoError, NotCoordinatorError, UnknownTopicOrPartitionError
 from kafka.structs import OffsetAndMetadata
 
 from models.input_topics import INPUT_TOPICS
@@ -19,13 +19,14 @@ from stream_app.topics import Installation, topic_name
 from stream_app.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from deploy.verify.kafka_log import Place
     from stream_app.settings import Settings
     from stream_app.topics import Log
 
 _DELETED_WITHIN_SECONDS: Final = 30.0
+_COORDINATED_WITHIN_SECONDS: Final = 20.0
 
 
 class Cluster:
@@ -76,7 +77,7 @@ class Cluster:
         """Raise ServiceExit, naming them, when there are workers in the group."""
         group = self._settings.app_id
         with self._client() as client:
-            members = client.describe_groups([group])[group]["members"]
+            members = _answer(lambda: client.describe_groups([group]))[group]["members"]
         if members:
             named = ", ".join(sorted(f"{each.get('group_instance_id') or each['client_id']} at {each['client_host']}" for each in members))
             raise ServiceExit(
@@ -89,14 +90,15 @@ class Cluster:
         """Return how far the group has committed that it read."""
         group = self._settings.app_id
         with self._client() as client:
-            found = client.list_group_offsets(group)[group]
+            found = _answer(lambda: client.list_group_offsets(group))[group]
         return {(tp.topic, tp.partition): int(at.offset) for tp, at in found.items() if at.offset >= 0}
 
     def commit(self, offsets: Mapping[Place, int]) -> None:
         """Let the group have read so far: for lag monitors, and as the witness that state is missing as long as there is none."""
         wanted = {TopicPartition(*place): OffsetAndMetadata(offset, "", -1) for place, offset in offsets.items()}
         with self._client() as client:
-            refused = {error for error in client.alter_group_offsets(self._settings.app_id, wanted).values() if error is not NoError}
+            answers = _answer(lambda: client.alter_group_offsets(self._settings.app_id, wanted))
+        refused = {error for error in answers.values() if error is not NoError}
         if refused:
             raise BrokerError(
                 f"the offsets of the group could not be set: {refused.pop().__name__}", "stop every worker, then run it again"
@@ -112,3 +114,17 @@ class Cluster:
             if not wait_until(lambda: name not in self.logs(), _DELETED_WITHIN_SECONDS):
                 raise BrokerError(f"{name} is not gone {_DELETED_WITHIN_SECONDS:.0f} s after it was deleted", "run it again")
         apply_topics(self._settings.kafka_bootstrap, self.installation, client_options=self._options)
+
+
+def _answer(ask: Callable[[], Any]) -> Any:
+    """Ask about a group until somebody is responsible for it: on a new cluster the first question makes the topic of the groups."""
+    found: list[Any] = []
+
+    def is_answered() -> bool:
+        try:
+            found.append(ask())
+        except (CoordinatorNotAvailableError, NotCoordinatorError):
+            return False
+        return True
+
+    return found[0] if wait_until(is_answered, _COORDINATED_WITHIN_SECONDS) else ask()
