@@ -144,6 +144,13 @@ def state(
     found = read_account(load_settings(config, overrides_of(assignments, options)), account)
     if found is None:
         raise ServiceExit(Exit.OTHER, f"nothing is kept of an account {account!r}", "account ids are case-sensitive")
+    if others := found.get("also_in_partitions"):
+        where = ", ".join(map(str, others))
+        typer.echo(
+            f"warning: partition {where} has events of this account too, and a state of its own; "
+            "its producers must all choose the partition by the same rule",
+            err=True,
+        )
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False, allow_nan=False))
     else:

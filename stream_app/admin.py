@@ -13,7 +13,7 @@ from uuid import UUID
 
 from kafka import TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, OffsetSpec
-from kafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
+from kafka.errors import CoordinatorNotAvailableError, KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
 from stream_app.exits import BrokerError, ConfigError, ConfigProblem
 from stream_app.topics import (
@@ -421,7 +421,18 @@ class _Cluster:
         return {name: Log(_kafka_text(topic.get("topic_id")), len(topic["partitions"])) for name, topic in described.items()}
 
     def has_read(self, group: str) -> bool:
-        return any(at.offset > 0 for at in self._client.list_group_offsets(group)[group].values())
+        found: list[dict[Any, Any]] = []
+
+        def is_answered() -> bool:
+            try:
+                found.append(self._client.list_group_offsets(group)[group])
+            except CoordinatorNotAvailableError:  # a new cluster makes its coordinators when it is first asked for one
+                return False
+            return True
+
+        if not wait_until(is_answered, self._timeout_seconds):
+            raise TopicAdminError(f"the cluster has no coordinator for the group {group}", "see the brokers' logs")
+        return any(at.offset > 0 for at in found[-1].values())
 
     def create(self, seen: Inspection) -> list[Change]:
         plans: dict[str, dict[str, Any]] = {

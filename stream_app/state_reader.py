@@ -32,9 +32,12 @@ def read_account(settings: Settings, account_id: str) -> View | None:
     """What is kept of an account and the assessment published last; None when nothing is known of it.
 
     It is looked for where Kafka's own rule for keys puts it, then in the other partitions: some clients have a rule of their own
-    (librdkafka's default, which kcat uses). Raises BrokerError when the broker or the changelog cannot be read.
+    (librdkafka's default, which kcat uses). Where producers disagree, an account has a part of its events in several partitions: the
+    one where most were applied is given, and `also_in_partitions` names the others. Raises BrokerError when the broker or the
+    changelog cannot be read.
     """
     key = account_id.encode()
+    found = []
     with _consumer(settings) as consumer:
         topic = Names.of(settings).changelog
         count = _partition_count(consumer, topic)
@@ -42,8 +45,12 @@ def read_account(settings: Settings, account_id: str) -> View | None:
         for number in sorted(range(count), key=lambda each: each != expected):
             changelog = _read(consumer, topic, number)
             if b"r" + key in changelog.latest:
-                return _view_of(settings, key, number, changelog)
-    return None
+                found.append(_view_of(settings, key, number, changelog))
+    if not found:
+        return None
+    view = max(found, key=lambda each: sum(each["state"]["applied"].values()))
+    others = sorted(each["partition"] for each in found if each is not view)
+    return {**view, "also_in_partitions": others} if others else view
 
 
 def _view_of(settings: Settings, key: bytes, number: int, changelog: Changelog) -> View:
@@ -92,7 +99,10 @@ def _consumer(settings: Settings) -> Iterator[Any]:
             bootstrap_timeout_ms=10_000,
         )
     except KafkaError as error:
-        raise BrokerError(f"the broker at {settings.kafka_bootstrap} cannot be reached: {error}") from error
+        raise BrokerError(
+            f"the broker at {settings.kafka_bootstrap} cannot be reached: {error}",
+            "start one with: churnwatch kafka start; or name yours in KAFKA_BOOTSTRAP",
+        ) from error
     try:
         yield client
     finally:

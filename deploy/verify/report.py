@@ -75,7 +75,7 @@ class Report:
     `accounts` have a row at the cut. `read` and `outcomes` count the records that the reference folded, by input topic. `behind` counts
     offsets of inputs that were not folded yet at the cut. `reasons` says why things were not judged. `speaks_from`: input topic and
     partition whose log no longer reaches back, with the first day (microseconds since 1970) from which uses are compared; None when
-    none can be.
+    none can be. `spread`: the partitions of accounts that have events in several, because producers place them by different rules.
     """
 
     counts: dict[Check, Count] = field(default_factory=lambda: {check: Count() for check in Check})
@@ -92,6 +92,7 @@ class Report:
     behind: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     speaks_from: dict[tuple[str, int], int | None] = field(default_factory=dict)
+    spread: dict[bytes, list[int]] = field(default_factory=dict)
 
     def judge(self, check: Check, partition: int, account: bytes | str | None, wrong: Iterable[str]) -> None:
         """Count one thing as judged, and as different when anything is wrong with it."""
@@ -142,6 +143,7 @@ class Report:
                 {"topic": topic, "partition": number, "usage_days_from": None if since is None else format_us(since)}
                 for (topic, number), since in sorted(self.speaks_from.items())
             ],
+            "accounts_in_several_partitions": len(self.spread),
             "difference_count": self.difference_count,
             "differences": [
                 {"check": str(each.check), "partition": each.partition, "account": each.account, "text": each.text}
@@ -151,7 +153,7 @@ class Report:
 
     def __str__(self) -> str:
         """Write all of it for people: counts, what could not be judged, then the first `SHOWN` differences."""
-        return "\n".join([*self._head(), *self._table(), *self._unspoken(), *self._told()])
+        return "\n".join([*self._head(), *self._table(), *self._unspoken(), *self._spread(), *self._told()])
 
     def _head(self) -> list[str]:
         numbers = ", ".join(map(str, self.partitions)) or "none"
@@ -177,6 +179,14 @@ class Report:
             spoken = "" if since is None else f"; uses are compared from {format_us(since)[:10]} on"
             lines.append(f"{topic}, partition {number}: the log no longer reaches back{spoken}")
         return lines
+
+    def _spread(self) -> list[str]:
+        if not self.spread:
+            return []
+        key, numbers = next(iter(self.spread.items()))
+        first = f"{key.decode(errors='replace')!r}: {', '.join(map(str, numbers))}"
+        found = f"{len(self.spread)} accounts have events, and a state each, in several partitions (the first: {first})"
+        return [f"warning: {found}; their producers must all choose the partition by the same rule"]
 
     def _told(self) -> list[str]:
         lines = ["1 difference" if self.difference_count == 1 else f"{self.difference_count} differences"]

@@ -80,9 +80,14 @@ def verify(
         total = reader.size(numbers)
         reader.read_letters()
         report = Report()
+        places: dict[bytes, list[int]] = defaultdict(list)
         for number in numbers:
             evidence = reader.evidence(number, report, is_drained=is_drained)
+            for key in evidence.changelog.latest:
+                if key.startswith(b"r"):
+                    places[key[1:]].append(number)
             judge_partition(settings, evidence, report, decode=decode, account=None if account is None else account.encode())
+    report.spread = {key: found for key, found in places.items() if len(found) > 1}
     return report
 
 

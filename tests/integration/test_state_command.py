@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from deploy.verify.run import verify
 from models.input_topics import USAGE
 from stream_app.state_reader import partition_of, read_account
 from stream_app.topics import topic_name
@@ -51,3 +52,22 @@ def test_an_account_is_found_in_whatever_partition_its_producer_put_it(crew: Wor
         assert view["state"]["usage"]["days"] == {"20458": 3}
         assert view["state"]["applied"] == {USAGE: 1}
     assert read_account(crew.settings(), "nobody") is None
+
+
+def test_an_account_whose_producers_disagree_is_given_with_a_warning(crew: Workers) -> None:
+    """Its events lie in two partitions: the state with more of them is given, `state` and `verify` say that there is another."""
+    topic = topic_name(crew.prefix, USAGE)
+    sender = Sender(crew.bootstrap)
+    for number, numbered in ((1, "a"), (2, "b"), (2, "c")):
+        sender.send(topic, b"acme", use("acme").replace(b"1-acme", numbered.encode()), partition=number)
+    sender.flush()
+    worker = crew.start().wait_ready()
+    wait_caught_up(crew.bootstrap, crew.prefix, [topic], 60)
+    assert worker.terminate() == 0
+    view = read_account(crew.settings(), "acme")
+    assert view is not None
+    assert (view["partition"], view["also_in_partitions"], view["state"]["applied"]) == (2, [1], {USAGE: 2})
+    report = verify(crew.settings()).check()
+    assert report.spread == {b"acme": [1, 2]}
+    assert "warning: 1 accounts have events" in str(report)
+    assert report.as_json()["accounts_in_several_partitions"] == 1
