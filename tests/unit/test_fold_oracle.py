@@ -180,7 +180,8 @@ def _everything(partition: Partition) -> dict[bytes, dict[str, Any]]:
     # An account that is looked at with no change is not stored again: it is only looked at once more after a restart.
     names = sorted(set(columns._empty) - momentary - {"due_at"})
     return {
-        key: {name: getattr(columns, name)[slot].tolist() for name in names} | {name: shelf.encoded(slot) for name, shelf in columns.parts.items()}
+        key: {name: getattr(columns, name)[slot].tolist() for name in names}
+        | {name: shelf.encoded(slot) for name, shelf in columns.parts.items()}
         for key, slot in columns.slots.items()
     }
 
