@@ -55,7 +55,8 @@ class Gauge:
         self._lock = threading.Lock()
         self._inputs = [(topic_name(prefix, topic), number) for topic in INPUT_TOPICS for number in range(PARTITIONS)]
         self._cursors: dict[Place, int] = {}
-        self._admin = AdminClient({"bootstrap.servers": bootstrap, **_QUIET})
+        self._bootstrap = bootstrap
+        self._admin = self._client()
         self._changelog = Consumer(
             {
                 "bootstrap.servers": bootstrap,
@@ -99,4 +100,9 @@ class Gauge:
             asked = self._admin.list_offsets(wanted, request_timeout=_ANSWER_SECONDS)
             return {(tp.topic, tp.partition): answer.result(2 * _ANSWER_SECONDS).offset for tp, answer in asked.items()}
         except (KafkaException, TimeoutError):
+            # This client would go on asking the broker that there was, also once there is one again.
+            self._admin = self._client()
             return None
+
+    def _client(self) -> AdminClient:
+        return AdminClient({"bootstrap.servers": self._bootstrap, **_QUIET})
