@@ -39,6 +39,7 @@ from stream_app.pipeline import CURSOR_KEY
 from stream_app.producers import Producers
 from stream_app.recovery import BatchRecovery
 from stream_app.transport import BatchConsumer, Batches, BatchThread
+from stream_app.unfinished import UNFINISHED_KEY
 from tests.support.memory_worker import LATER_US, definition
 
 if TYPE_CHECKING:
@@ -363,6 +364,10 @@ class ModelStore:
     def cursor_of(self, number: int) -> bytes | None:
         """Return the stored cursor."""
         return self._db_for_partition(number).get(CURSOR_KEY)
+
+    def mark_of(self, number: int) -> bytes | None:
+        """Return the mark that the state is not whole, if there is one."""
+        return self._db_for_partition(number).get(UNFINISHED_KEY)
 
 
 class ModelTable:

@@ -57,7 +57,7 @@ class TestLogs:
 
     def test_a_cursor_with_members_of_a_later_release_is_read(self) -> None:
         """Members are only ever added at the end."""
-        stored = msgspec.msgpack.encode({"version": 1, "topics": {"usage-events": [7, NEVER, 1, 0, 0, 0, *LOG, "more"]}})
+        stored = msgspec.msgpack.encode({"version": 1, "topics": {"usage-events": [7, NEVER, 1, 0, 0, 0, *LOG, -1, "more"]}})
         assert read_cursor(stored)["usage-events"].offset == 7
 
 
