@@ -227,5 +227,7 @@ def refuse_newer(part: Part, positions: Mapping[str, Position], past: Past) -> N
         if state.sequence > said.get(key, 0):
             raise ServiceExit(Exit.OTHER, f"partition {part.number}: alerts were said that are newer than the snapshot", mend)
     for topic, number, offset in past.letters:
-        if number == part.number and topic in positions and offset >= positions[topic].offset:
+        position = positions.get(topic) if number == part.number else None
+        # A dead letter does not say of which log it is: where the input is another topic now, it may be of the old one.
+        if position is not None and position.carried_from != position.offset and offset >= position.offset:
             raise ServiceExit(Exit.OTHER, f"{topic}, partition {number}: there are dead letters that are newer than the snapshot", mend)

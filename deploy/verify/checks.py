@@ -65,6 +65,8 @@ SCORED_TOPICS: Final = INPUT_TOPICS[:3]
 
 CONFLICT: Final = "conflicting_duplicate"
 
+OTHER_LOG: Final = "the record may be of another log, from which the state was carried over"
+
 _UNREADABLE: Final = (ValueError, TypeError, msgspec.DecodeError, UnknownRowVersionError)
 _UNFOLDABLE: Final = (KeyError, ValueError, TypeError, AttributeError, ArithmeticError)
 
@@ -261,6 +263,12 @@ def _reached(case: Case, topic: str) -> Position | None:
     return case.partition.positions.get(topic_name(case.settings.topic_prefix, topic))
 
 
+def _is_carried(case: Case, topic: str) -> bool:
+    """Say whether the state of an input began in another log than the one that is there now."""
+    reached = _reached(case, topic)
+    return reached is not None and reached.carried_from >= 0
+
+
 def _fold_topic(case: Case, topic: str, decode: Callable[[LogRecord], Members | None] | None) -> None:
     """Let the reference fold one input topic, and say whether the log reaches back to the first record that was ever folded."""
     source, reached, folded = case.evidence.inputs[topic], _reached(case, topic), Folded()
@@ -279,7 +287,7 @@ def _fold_topic(case: Case, topic: str, decode: Callable[[LogRecord], Members | 
         if outcome == "dead_letter":
             folded.letters[read.record.offset] = reason
     ever = 0 if reached is None else _tally(reached).total()
-    is_carried = reached is not None and reached.carried_from >= 0
+    is_carried = _is_carried(case, topic)
     folded.reaches_back = not is_carried and (source.start == 0 or ever == folded.count)
     case.folded[topic] = folded
     case.report.read[topic] += folded.outcomes.total()
@@ -360,6 +368,8 @@ def _judge_letters(case: Case) -> None:
             found = letters.pop((topic, offset), [])
             if not folded.reaches_back and reason == CONFLICT:
                 case.report.leave(Check.DEAD_LETTERS, "what was sent twice may be older than the log")
+            elif len(found) > 1 and _is_carried(case, topic):
+                case.report.leave(Check.DEAD_LETTERS, OTHER_LOG, len(found))
             elif not found and not case.evidence.is_letter_log_whole:
                 case.report.leave(Check.DEAD_LETTERS, "dead-letters no longer reaches back")
             else:
@@ -380,6 +390,8 @@ def _judge_stray(case: Case, topic: str, offset: int, found: Sequence[Letter]) -
     folded, source, reached = case.folded.get(topic), case.evidence.inputs.get(topic), _reached(case, topic)
     if folded is None or source is None:
         case.judge(Check.DEAD_LETTERS, None, [f"a dead letter of {topic}, which is no input"])
+    elif _is_carried(case, topic):
+        case.report.leave(Check.DEAD_LETTERS, OTHER_LOG, len(found))
     elif reached is None or offset >= reached.offset:
         name = topic_name(case.settings.topic_prefix, topic)
         later = [read_cursor(stored).get(name) for stored in case.evidence.tail.cursors]

@@ -168,7 +168,7 @@ def test_a_rebuild_that_is_killed_can_be_run_again(alert_crew: Workers) -> None:
     delete_group(crew)
     plan = done(crew, "rebuild", "--dry-run")
     assert (plan["is_known_how_far"], plan["left_to_workers"]) == (False, 0)
-    for point in ("witnessed", "replaced", "marked", "partition_written:2"):
+    for point in ("witnessed", "replaced", "partition_written:2"):
         wait_alone(crew)
         ended = churnwatch(crew, "rebuild", "--yes", CHURNWATCH_FAILPOINT=point)
         assert ended.returncode == -signal.SIGKILL, (point, ended.stderr)
@@ -263,6 +263,27 @@ def test_an_imported_state_is_the_exported_one(alert_crew: Workers, tmp_path: Pa
     assert said(crew) == told
     verify(crew.settings()).check()
     lived(crew, second, "another")
+    verify(crew.settings()).check()
+
+
+def test_an_input_that_was_made_anew_need_not_cost_its_past(alert_crew: Workers, tmp_path: Path) -> None:
+    """Exported and imported, the state goes on with the new topic from its beginning; the others go on where they were."""
+    crew, file = alert_crew, str(tmp_path / "state.jsonl.gz")
+    first, second, _ = parts(36)
+    lived_badly(crew, first)
+    before = kept(crew)
+    replace_topic(crew, topic_name(crew.prefix, "usage-events"))
+    assert "made anew" in refused(crew, Exit.REBUILD)
+    done(crew, "snapshot", "export", file)
+    delete_topic(crew, changelog(crew))
+    wait_alone(crew)
+    ended = churnwatch(crew, "snapshot", "import", file, "--yes")
+    assert (ended.returncode, "usage-events is another topic" in ended.stderr) == (Exit.CONFIGURATION, True)
+    done(crew, "snapshot", "import", file, "--yes", "--at-beginning")
+    assert kept(crew) == before
+    assert {tp.topic: at for tp, at in cursors_of(crew).items()}[topic_name(crew.prefix, "usage-events")] == 0
+    verify(crew.settings()).check()
+    lived_badly(crew, second)
     verify(crew.settings()).check()
 
 
