@@ -16,7 +16,7 @@ import yaml
 
 from alerts.events import AlertEvent, AlertStateEvent
 from models.decoding import Reason
-from models.events import TOPIC_EVENTS, type_name
+from models.events import NPS_MAX, TOPIC_EVENTS, type_name
 from models.scored import HealthScored
 from stream_app.topics import TOPICS, TopicSpec
 
@@ -54,10 +54,28 @@ def registry() -> list[Published]:
     return inputs + outputs
 
 
+_RULES: Final[dict[str, dict[str, Any]]] = {
+    "SurveyAnsweredData": {
+        "if": {"properties": {"kind": {"const": "nps"}}, "required": ["kind"]},
+        "then": {
+            "properties": {
+                "score": {"multipleOf": 1, "minimum": 0, "maximum": NPS_MAX},
+                "scale_min": {"enum": [0, 1]},
+                "scale_max": {"const": NPS_MAX},
+                "direction": {"const": "higher_better"},
+            },
+        },
+    },
+}
+"""What a schema can say of `models.events.RULES`, by the class of the payload; it cannot compare two members."""
+
+
 def schema(published: Published) -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of an event: the envelope, with the payload and its parts as definitions."""
     [reference], definitions = msgspec.json.schema_components([published.event_class], ref_template="#/$defs/{name}")
     envelope = definitions.pop(reference["$ref"].removeprefix("#/$defs/"))
+    for name in definitions.keys() & _RULES.keys():
+        definitions[name] |= _RULES[name]
     head = {"$schema": _DIALECT, "$id": f"urn:churnwatch:schema:{published.name}/1.json", "title": published.name}
     return {**head, **{name: part for name, part in envelope.items() if name != "title"}, "$defs": definitions}
 

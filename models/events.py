@@ -7,7 +7,8 @@ Members are named as on the wire; `from` is the attribute `from_`. What the cont
 - A member that may be left out may also be null, which means the same, unless it has a default (`count`, `items`, `priority` ...).
 - Members that nobody knows are ignored.
 - Texts that are kept have a greatest length, so that no account's state grows without bound; free text that is not kept has none.
-- Amounts of charges, disputes and prices are not negative. Those of refunds, credit notes, invoices and their lines may be: credits are.
+- Amounts of charges, disputes and prices are not negative. Those of refunds, credit notes, invoices, their lines and costs may be.
+- What only several members together can tell (a score is on its scale, a period ends after it began) is a rule of `RULES`.
 """
 
 from typing import Annotated, Any, Final, Literal, TypeAlias
@@ -15,7 +16,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from msgspec import Meta, Struct, field
 from msgspec.structs import fields
 
-from models.times import RFC3339_PATTERN
+from models.times import RFC3339_PATTERN, parse_us
 
 _END = r"(?![\s\S])"  # `$` would let a last newline pass in Python.
 
@@ -90,6 +91,37 @@ RenewalOutcomeName: TypeAlias = Literal["renewed", "lapsed", "cancelled", "expan
 TouchpointKind: TypeAlias = Literal["meeting", "email", "qbr", "call"]
 PulseNumber: TypeAlias = Annotated[int, Meta(ge=1, le=5)]
 PulseColour: TypeAlias = Literal["red", "yellow", "green"]
+SurveyKind: TypeAlias = Literal["nps", "csat", "ces", "custom"]
+Direction: TypeAlias = Literal["higher_better", "lower_better"]
+ScalePoint: TypeAlias = Annotated[int, Meta(ge=-1_000, le=1_000)]
+Score: TypeAlias = Annotated[float, Meta(ge=-1_000, le=1_000, description="On the scale; a whole number for nps.")]
+CostCategory: TypeAlias = Literal[
+    "acquisition.marketing",
+    "acquisition.sales",
+    "retention.cs",
+    "retention.support",
+    "retention.marketing",
+    "cogs",
+    "opex",
+]
+CostAllocation: TypeAlias = Literal["none", "equal", "mrr"]
+
+NPS_WHOLE: Final = "score: expected a whole number for nps"
+NPS_SCALE: Final = "scale_max: expected a scale of 0 or 1 to 10, higher_better, for nps"
+SCALE_ORDER: Final = "scale_max: expected more than scale_min"
+ON_THE_SCALE: Final = "score: expected a score from scale_min to scale_max"
+PERIOD_ORDER: Final = "period.end: expected an instant after the start"
+
+RULES: Final[dict[str, Literal["bad_type", "bad_value"]]] = {
+    NPS_WHOLE: "bad_type",
+    NPS_SCALE: "bad_value",
+    SCALE_ORDER: "bad_value",
+    ON_THE_SCALE: "bad_value",
+    PERIOD_ORDER: "bad_value",
+}
+"""What several members of `data` must be to each other, each as its complaint, and the reason why a record that breaks it is unusable."""
+
+NPS_MAX: Final = 10
 
 
 class Payload(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -921,7 +953,9 @@ class ChampionLeft(Envelope, frozen=True, kw_only=True, tag_field="type", tag="c
 
 
 class RecommendationMadeData(Payload, frozen=True, kw_only=True):
-    """No member is known yet."""
+    """The recommendation, by a name under which it is found again when the account follows it."""
+
+    recommendation_id: ObjectId | None = None
 
 
 class RecommendationMade(Envelope, frozen=True, kw_only=True, tag_field="type", tag="recommendation.made"):
@@ -931,13 +965,107 @@ class RecommendationMade(Envelope, frozen=True, kw_only=True, tag_field="type", 
 
 
 class RecommendationActionedData(Payload, frozen=True, kw_only=True):
-    """No member is known yet."""
+    """The recommendation that was followed."""
+
+    recommendation_id: ObjectId | None = None
 
 
 class RecommendationActioned(Envelope, frozen=True, kw_only=True, tag_field="type", tag="recommendation.actioned"):
     """The account followed a recommendation."""
 
     data: RecommendationActionedData
+
+
+# survey-events
+
+
+class SurveyOfferedData(Payload, frozen=True, kw_only=True):
+    """Which survey, and who was asked."""
+
+    survey_id: ObjectId
+    kind: SurveyKind
+    user_id: ObjectId
+
+
+class SurveyOffered(Envelope, frozen=True, kw_only=True, tag_field="type", tag="survey.offered"):
+    """Somebody was asked to answer a survey."""
+
+    data: SurveyOfferedData
+
+
+class SurveyAnsweredData(Payload, frozen=True, kw_only=True):
+    """An answer on its scale. Good and bad are 1 and 0 on a scale of 0 to 1; nps may begin at 1."""
+
+    survey_id: ObjectId
+    kind: SurveyKind
+    score: Score
+    scale_min: ScalePoint
+    scale_max: ScalePoint
+    direction: Annotated[Direction, Meta(description="`lower_better` where a high score is bad, as for effort asked in the old way.")] = (
+        "higher_better"
+    )
+    user_id: ObjectId
+    ticket_id: ObjectId | None = None
+    comment: Text | None = None
+    language: Label | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError, with the rule of `RULES` that is broken, for a score that is not on its scale."""
+        if self.kind == "nps":
+            if not self.score.is_integer():
+                raise ValueError(NPS_WHOLE)
+            if self.scale_min not in (0, 1) or self.scale_max != NPS_MAX or self.direction != "higher_better":
+                raise ValueError(NPS_SCALE)
+        if self.scale_max <= self.scale_min:
+            raise ValueError(SCALE_ORDER)
+        if not self.scale_min <= self.score <= self.scale_max:
+            raise ValueError(ON_THE_SCALE)
+
+
+class SurveyAnswered(Envelope, frozen=True, kw_only=True, tag_field="type", tag="survey.answered"):
+    """Somebody answered a survey."""
+
+    data: SurveyAnsweredData
+
+
+class FeedbackReceivedData(Payload, frozen=True, kw_only=True):
+    """What somebody wrote of their own accord."""
+
+    channel: Label
+    text: Text
+    rating: float | None = None
+    language: Annotated[Label, Meta(description="BCP 47, e.g. `en` or `de-AT`.")] | None = None
+
+
+class FeedbackReceived(Envelope, frozen=True, kw_only=True, tag_field="type", tag="feedback.received"):
+    """Feedback in words."""
+
+    data: FeedbackReceivedData
+
+
+# cost-events
+
+
+class CostRecordedData(Payload, frozen=True, kw_only=True):
+    """A cost, spread evenly over the days of its period; a credit is negative."""
+
+    category: CostCategory
+    amount: Money
+    period: Period
+    account_id: ObjectId | None = None
+    channel: Label | None = None
+    allocation: Annotated[CostAllocation, Meta(description="How a cost of no account is shared out among accounts.")] = "none"
+
+    def __post_init__(self) -> None:
+        """Raise ValueError, with the rule of `RULES` that is broken, for a period that does not end after it began."""
+        if parse_us(self.period.end) <= parse_us(self.period.start):
+            raise ValueError(PERIOD_ORDER)
+
+
+class CostRecorded(Envelope, frozen=True, kw_only=True, tag_field="type", tag="cost.recorded"):
+    """A cost of the portfolio, or of one account; the subject is `_costs`."""
+
+    data: CostRecordedData
 
 
 TOPIC_EVENTS: Final[dict[str, tuple[type[Envelope], ...]]] = {
@@ -995,6 +1123,8 @@ TOPIC_EVENTS: Final[dict[str, tuple[type[Envelope], ...]]] = {
         RecommendationMade,
         RecommendationActioned,
     ),
+    "survey-events": (SurveyOffered, SurveyAnswered, FeedbackReceived),
+    "cost-events": (CostRecorded,),
 }
 """The events of each topic, by its name without a prefix."""
 

@@ -67,7 +67,7 @@ def day_begins(day: date, zone: ZoneInfo) -> int:
     before, after = second // SECOND_US, first // SECOND_US
     while after - before > 1:
         between = (before + after) // 2
-        if _local(between * SECOND_US, zone).date() >= day:
+        if local_time(between * SECOND_US, zone).date() >= day:
             after = between
         else:
             before = between
@@ -86,13 +86,14 @@ def span(month: int, zone: ZoneInfo) -> tuple[int, int]:
 
 def month_of(at: int, zone: ZoneInfo) -> int:
     """The month that an instant (microseconds) is in."""
-    local = _local(at, zone)
+    local = local_time(at, zone)
     month = month_index(local.year, local.month)
     # Clocks that are put back from the first minutes of a month show the month before once more.
     return month + 1 if at >= begins(month + 1, zone) else month
 
 
-def _local(at: int, zone: ZoneInfo) -> datetime:
+def local_time(at: int, zone: ZoneInfo) -> datetime:
+    """What the clocks of a zone show at an instant (microseconds)."""
     return (_EPOCH + timedelta(microseconds=at)).astimezone(zone)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn
 
 from msgspec import inspect
 
-from models.events import CURRENCY_PATTERN, DECIMAL_PATTERN, NEWER_SCHEMA
+from models.events import CURRENCY_PATTERN, DECIMAL_PATTERN, NEWER_SCHEMA, RULES
 from models.times import RFC3339_PATTERN
 
 
@@ -84,6 +84,8 @@ def explained(complaint: str, name: str, declared: Any) -> Unusable:
     what, path = (complaint, "") if located is None else located.groups()
     if member := re.fullmatch(r"Object missing required field `(\w+)`", what):
         return missing(f"{name}{path}.{member[1]}")
+    if broken := RULES.get(what):
+        return Unusable(Reason(broken), f"{name}{path}.{what}")
     reason, expected = Reason.BAD_VALUE, "expected a value within range"
     if what.startswith("Invalid enum value"):
         expected = f"expected one of {', '.join(_choices(declared, path))}"

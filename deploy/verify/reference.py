@@ -148,8 +148,18 @@ KNOWN: dict[str, dict[str, Shape]] = {
     "touchpoint.logged": _members("kind direction outcome sentiment"),
     "csm.pulse_set": _members("value comment"),
     "champion.left": _members("user_id"),
-    "recommendation.made": {},
-    "recommendation.actioned": {},
+    "recommendation.made": _members("recommendation_id"),
+    "recommendation.actioned": _members("recommendation_id"),
+    "survey.offered": _members("survey_id kind user_id"),
+    "survey.answered": _members("survey_id kind score scale_min scale_max direction user_id ticket_id comment language"),
+    "feedback.received": _members("channel text rating language"),
+    "cost.recorded": _members("category account_id channel allocation", amount=_MONEY, period=_PERIOD),
+}
+
+DEFAULTS: dict[str, Members] = {
+    "usage.event": {"count": 1},
+    "survey.answered": {"direction": "higher_better"},
+    "cost.recorded": {"allocation": "none"},
 }
 
 
@@ -196,8 +206,7 @@ class Event:
     def of(cls, record: Record) -> "Event":
         """Read a valid CloudEvents record, keeping the known members of its data in their one way of writing."""
         data = _canonical(record["data"], KNOWN.get(record["type"], PLAIN))
-        if record["type"] == "usage.event":
-            data.setdefault("count", 1)
+        data = DEFAULTS.get(record["type"], {}) | data
         return cls(instant(record["time"]), record["id"], record["source"], record["type"], record["subject"], data)
 
     @property

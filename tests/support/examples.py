@@ -46,6 +46,7 @@ _TRIAL = {"trial_id": "tr_1", "plan": "pro", "card_on_file": True, "starts_at": 
 _CONTRACT = {"contract_id": "c_1", "term_start": _AT, "term_end": _LATER, "outcome": "renewed", "mrr": _MONEY}
 _REFERRAL = {"referral_id": "r_1", "referred_account": "acct_43"}
 _TICKET = {"ticket_id": "t_1"}
+_SURVEY = {"survey_id": "s_1", "kind": "ces", "user_id": "u1"}
 
 
 def _each(kinds: str, data: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -158,7 +159,27 @@ FULL: dict[str, dict[str, Any]] = {
     "touchpoint.logged": {"kind": "qbr", "direction": "outbound", "outcome": "held", "sentiment": "positive"},
     "csm.pulse_set": {"value": 4, "comment": "Calm."},
     "champion.left": {"user_id": "u1"},
-    **_each("recommendation.made recommendation.actioned", {}),
+    **_each("recommendation.made recommendation.actioned", {"recommendation_id": "rec_1"}),
+    "survey.offered": _SURVEY,
+    "survey.answered": {
+        **_SURVEY,
+        "score": 6,
+        "scale_min": 1,
+        "scale_max": 7,
+        "direction": "lower_better",
+        "ticket_id": "t_1",
+        "comment": "It took three calls.",
+        "language": "en",
+    },
+    "feedback.received": {"channel": "in_app", "text": "Love the new export.", "rating": 4.5, "language": "en-GB"},
+    "cost.recorded": {
+        "category": "retention.cs",
+        "amount": _CREDIT,
+        "period": {"start": _AT, "end": _LATER},
+        "account_id": ACCOUNT,
+        "channel": "events",
+        "allocation": "equal",
+    },
 }
 
 LEAST: dict[str, dict[str, Any]] = {
@@ -193,6 +214,10 @@ LEAST: dict[str, dict[str, Any]] = {
     "touchpoint.logged": {"kind": "email"},
     "csm.pulse_set": {"value": "red"},
     **_each("recommendation.made recommendation.actioned", {}),
+    "survey.offered": _SURVEY,
+    "survey.answered": {**_SURVEY, "score": 2.5, "scale_min": 1, "scale_max": 7},
+    "feedback.received": {"channel": "in_app", "text": ""},
+    "cost.recorded": {"category": "cogs", "amount": _MONEY, "period": {"start": _AT, "end": _LATER}},
 }
 
 TOPIC_OF: dict[str, str] = {type_name(event_class): topic for topic, classes in TOPIC_EVENTS.items() for event_class in classes}
