@@ -1,6 +1,7 @@
 """Checkpoints: everything that a partition owes, in one Kafka transaction; then the local store; then the mirror of the cursor.
 
-With no backlog a checkpoint follows each batch, under load it comes about once a second. Only one runs for a partition at a time.
+With no backlog a checkpoint follows each batch, under load it comes about once a second, far behind more seldom. Only one runs for a
+partition at a time.
 What fails here ends the process: nothing of an open transaction counts, and the next owner starts from the last committed cursor.
 """
 
@@ -28,6 +29,19 @@ SLICE_ACCOUNTS = 1000
 """Accounts written out at a stretch: between slices the loop fetches, folds and answers."""
 
 
+FAR_BEHIND = 10
+"""Far behind is a partition with this many times more to read than it has folded since its last checkpoint."""
+
+
+def interval(shortest: float, longest: float, unwritten: int, lag: int) -> float:
+    """The seconds between two checkpoints of a partition under load.
+
+    `unwritten` records are folded since the last one, `lag` are not folded yet. Where a second's work is little of what is left, nobody
+    waits for that second's scores: the accounts are written less often, and each of them with more events in it.
+    """
+    return max(longest, shortest) if lag > FAR_BEHIND * unwritten else shortest
+
+
 class Checkpoints:
     """Writes the checkpoints of a worker's partitions."""
 
@@ -53,10 +67,13 @@ class Checkpoints:
         if partition is None or not partition.is_moved:
             return False
         settings = self._app.settings
+        consumer = self._app.consumer
+        lag = consumer.lag(number)
         # Less than a batch is no backlog: while events come in there is nearly always one that is fetched and not folded yet.
-        if partition.dirty >= settings.dirty_rows_max or self._app.consumer.lag(number) < settings.batch_records_max:
+        if partition.dirty >= settings.dirty_rows_max or lag < settings.batch_records_max:
             return True
-        return self._app.clock.monotonic() - self._last.get(number, 0.0) >= settings.checkpoint_interval
+        seconds = interval(settings.checkpoint_interval, settings.checkpoint_interval_max, consumer.unwritten(number), lag)
+        return self._app.clock.monotonic() - self._last.get(number, 0.0) >= seconds
 
     async def _run(self, number: int) -> None:
         try:

@@ -132,6 +132,12 @@ class Settings(KafkaConnection, BaseSettings):
         le=60,
         description="seconds between the checkpoints of a partition under load; with no backlog each batch has one",
     )
+    checkpoint_interval_max: float = Field(
+        default=3.0,
+        gt=0,
+        le=60,
+        description="seconds between them far behind, where one a second would write accounts again and again before they are read",
+    )
     tick_interval: float = Field(
         default=1.0,
         gt=0,

@@ -8,13 +8,14 @@ What is overridden of faust-streaming 0.15.3 and aiokafka 0.14.0 is held by test
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.fetcher import OffsetResetStrategy
-from aiokafka.errors import KafkaError
+from aiokafka.errors import CorruptRecordException, KafkaError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as driver
@@ -31,13 +32,74 @@ FETCH_TIMEOUT_SECONDS = 0.2
 
 
 class BareRecords(fetcher.PartitionRecords):
-    """The records of a fetch as aiokafka's parser makes them: wrapping each in a `ConsumerRecord` costs more than reading it."""
+    """The records of a fetch as aiokafka's parser makes them, a record batch at a time.
 
-    def _consumer_record(self, tp: TopicPartition, record: Any) -> Any:  # noqa: ARG002 - aiokafka's signature
-        return record
+    To look at each record here, or to wrap it in a `ConsumerRecord`, costs more than to read it.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._rest: list[Any] = []
+        self._rest_ends = self.next_fetch_offset
+
+    def take(self, most: int) -> tuple[list[Any], bool]:
+        """At most that many of the records that are left, in their order, and whether none is left after them."""
+        taken: list[Any] = []
+        while len(taken) < most:
+            if not self._rest:
+                following = next(self._records_iterator, None)
+                if following is None:
+                    return taken, True
+                self._rest = following
+            some = self._rest[: most - len(taken)]
+            self._rest = self._rest[len(some) :]
+            self.next_fetch_offset = some[-1].offset + 1 if self._rest else self._rest_ends
+            taken += some
+        return taken, False
+
+    def _unpack_records(self) -> Iterator[list[Any]]:
+        """The records of each record batch that was committed and holds any; the others only move the position."""
+        while self._records.has_next():
+            batch = self._records.next_batch()
+            if self._check_crcs and not batch.validate_crc():
+                raise CorruptRecordException(f"Invalid CRC - {self._tp}")
+            records = [] if self._is_skipped(batch) else list(batch)
+            if records and records[0].offset < self._rest_ends:  # a fetch may begin within a batch
+                records = [record for record in records if record.offset >= self._rest_ends]
+            self._rest_ends = batch.next_offset
+            if records:
+                yield records
+            else:
+                self.next_fetch_offset = self._rest_ends
+
+    def _is_skipped(self, batch: Any) -> bool:
+        """Whether a batch is of an aborted transaction, or holds nothing but a transaction's mark."""
+        if self._isolation_level == fetcher.READ_COMMITTED and batch.producer_id is not None:
+            self._consume_aborted_up_to(batch.base_offset)
+            if batch.is_control_batch and self._contains_abort_marker(batch):
+                self._aborted_producers.discard(batch.producer_id)
+            if batch.is_transactional and batch.producer_id in self._aborted_producers:
+                return True
+        return bool(batch.is_control_batch)
 
 
-fetcher.PartitionRecords = BareRecords  # the fetcher offers no other place to say so
+class BareResult(fetcher.FetchResult):
+    """What was fetched of a partition, handed out a list at a time."""
+
+    def getall(self, max_records: int | None = None) -> list[Any]:
+        """At most that many records; the position moves behind them."""
+        if not self.check_assignment(self._topic_partition) or not self.has_more():
+            return []
+        records, is_last = self._partition_records.take(sys.maxsize if max_records is None else max_records)
+        self._update_position()
+        if is_last:
+            self._partition_records = None
+        return cast("list[Any]", records)
+
+
+# The fetcher offers no other place to say so.
+fetcher.PartitionRecords = BareRecords
+fetcher.FetchResult = BareResult
 
 
 @dataclass(eq=False, slots=True)
@@ -256,6 +318,10 @@ class BatchConsumer(driver.Consumer):
     def lag(self, partition: int) -> int:
         """How many records of a partition are not folded yet, over all input topics."""
         return sum(max(0, end - position) for position, end in self.places(partition).values())
+
+    def unwritten(self, partition: int) -> int:
+        """How many records of a partition are folded and not committed yet, over all input topics."""
+        return sum(position - self.durable.get(tp, position) for tp, position in self.folded.items() if tp.partition == partition)
 
     def places(self, partition: int) -> dict[str, tuple[int, int]]:
         """How far each input topic's partition is folded, and where it ends as far as the last fetch knew."""
