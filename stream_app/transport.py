@@ -9,7 +9,7 @@ What is overridden of faust-streaming 0.15.3 and aiokafka 0.14.0 is held by test
 
 import asyncio
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -37,10 +37,8 @@ class BareRecords(fetcher.PartitionRecords):
     To look at each record here, or to wrap it in a `ConsumerRecord`, costs more than to read it.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._rest: list[Any] = []
-        self._rest_ends = self.next_fetch_offset
+    _rest: Sequence[Any] = ()
+    _rest_ends = 0
 
     def take(self, most: int) -> tuple[list[Any], bool]:
         """At most that many of the records that are left, in their order, and whether none is left after them."""
@@ -59,6 +57,7 @@ class BareRecords(fetcher.PartitionRecords):
 
     def _unpack_records(self) -> Iterator[list[Any]]:
         """The records of each record batch that was committed and holds any; the others only move the position."""
+        self._rest_ends = self.next_fetch_offset
         while self._records.has_next():
             batch = self._records.next_batch()
             if self._check_crcs and not batch.validate_crc():

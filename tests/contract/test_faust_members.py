@@ -19,6 +19,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.subscription_state import Assignment, SubscriptionState, TopicPartitionState
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
 from faust.app.base import App
 from faust.channels import Channel
 from faust.stores.rocksdb import Store
@@ -63,7 +64,8 @@ OVERRIDDEN: Final[dict[type, dict[str, str]]] = {
         "on_partitions_revoked": "(self, revoked: Set[TP]) -> None",
         "resume_partitions": "(self, tps: Iterable[TP]) -> None",
     },
-    transport.BareRecords: {"_consumer_record": "(self, tp, record)"},
+    transport.BareRecords: {"_unpack_records": "(self)"},
+    transport.BareResult: {"getall": "(self, max_records=None)"},
     transport.BatchTransport: {"Consumer": "ClassVar"},
     recovery.BatchRecovery: {
         "on_rebalance": "(self, assigned: Set[TP], revoked: Set[TP], newly_assigned: Set[TP], generation_id: int = 0) -> None",
@@ -144,6 +146,17 @@ PRIVATE: Final[dict[str, tuple[str, ...]]] = {
     "kafka consumer": ("_client", "_closed", "_fetch_max_wait_ms", "_fetch_min_bytes", "_fetcher", "_subscription"),
     "batch": ("_builder", "_relative_offset"),
     "kafka fetcher": ("_closed", "_default_reset_strategy", "_subscriptions"),
+    "kafka records": (
+        "_aborted_producers",
+        "_check_crcs",
+        "_consume_aborted_up_to",
+        "_contains_abort_marker",
+        "_isolation_level",
+        "_records",
+        "_records_iterator",
+        "_tp",
+    ),
+    "kafka result": ("_partition_records", "_topic_partition", "_update_position"),
 }
 """Private attributes that are read or set, by whose they are."""
 
@@ -237,6 +250,8 @@ async def test_private_attributes_are_where_we_reach_for_them(app: ChurnwatchApp
         "thread": thread,
         "kafka consumer": kafka_consumer,
         "batch": BatchBuilder(1024, 0),
+        "kafka records": transport.BareRecords(None, MemoryRecords(b""), [], 0, None, None, check_crcs=True, isolation_level=0),
+        "kafka result": transport.BareResult(None, assignment=None, partition_records=None, backoff=0),
     }
     for owner, names in PRIVATE.items():
         if owner == "kafka fetcher":  # one is only made when a consumer starts
