@@ -29,7 +29,7 @@ SLICE_ACCOUNTS = 1000
 """Accounts written out at a stretch: between slices the loop fetches, folds and answers."""
 
 
-FAR_BEHIND = 10
+FAR_BEHIND = 4
 """Far behind is a partition with this many times more to read than it has folded since its last checkpoint."""
 
 

@@ -7,9 +7,9 @@ from stream_app.checkpoints import FAR_BEHIND, interval
 
 
 def test_far_behind_it_is_written_more_seldom() -> None:
-    """One second while the end is near, three as long as a second's work is less than a tenth of what is left."""
-    assert interval(1.0, 3.0, unwritten=10_000, lag=100_000) == 1.0
-    assert interval(1.0, 3.0, unwritten=10_000, lag=100_001) == 3.0
+    """One second while the end is near, three as long as what is unwritten is less than a quarter of what is left."""
+    assert interval(1.0, 3.0, unwritten=10_000, lag=40_000) == 1.0
+    assert interval(1.0, 3.0, unwritten=10_000, lag=40_001) == 3.0
     assert interval(1.0, 3.0, unwritten=0, lag=1) == 3.0
     assert interval(1.0, 3.0, unwritten=0, lag=0) == 1.0
 
