@@ -85,6 +85,8 @@ class BareRecords(fetcher.PartitionRecords):
 class BareResult(fetcher.FetchResult):
     """What was fetched of a partition, handed out a list at a time."""
 
+    _partition_records: Any
+
     def getall(self, max_records: int | None = None) -> list[Any]:
         """At most that many records; the position moves behind them."""
         if not self.check_assignment(self._topic_partition) or not self.has_more():
