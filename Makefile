@@ -42,8 +42,9 @@ mutants: setup ## put each known fault into a copy of the code: a test must find
 chaos: setup ## strike workers and broker under traffic for up to an hour, and prove that nothing was lost or counted twice
 	@$(RUN)python -m tests.chaos run --long
 
-bench: setup ## measure the real path on a real Kafka, with yardsticks beside it
-	@$(RUN)churnwatch bench run --runs 3
+bench: tools ## measure the real path on a real Kafka, with yardsticks beside it, on the fastest Python that is here
+	@UV_PROJECT_ENVIRONMENT=.venv-bench $(subst $(PYTHON),$$($(PYTHON) deploy/bench/fastest_python.py),$(SYNC)) --all-groups
+	@.venv-bench/bin/churnwatch bench run --runs 3
 
 kafka: setup-run ## start a Kafka on this machine and leave it running
 	@$(RUN)churnwatch kafka start
@@ -77,4 +78,4 @@ check: lint types imports deps test ## all of the above that can fail
 ci: check ## what CI runs
 
 clean: ## remove what was installed and cached here
-	@rm -rf .venv $(TOOLS) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	@rm -rf .venv .venv-bench $(TOOLS) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from deploy.bench import latency, results
+from deploy.bench.fastest_python import candidates, fastest
 from deploy.bench.load import SHARES, SPAN_SECONDS, TOPICS, Load
 from deploy.bench.measuring import CLOCK, BenchError, Cost, Page, child
 from deploy.bench.results import Spread
@@ -326,6 +327,16 @@ def test_the_small_job_says_once_that_a_risk_has_crossed_the_line() -> None:
         job.fold(account, "charge.failed", "2026-10-01T10:00:00.000Z", {})
         crossed.append(job.score(account))
     assert crossed == [True, False, False]
+
+
+def test_the_fastest_python_is_one_that_can_run_the_project(tmp_path: Path) -> None:
+    """What cannot be run, or is of another version, is left out; with nothing left there is none."""
+    broken = tmp_path / "python3"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    assert candidates(str(tmp_path))[0] == str(broken)
+    assert fastest([str(broken), sys.executable], rounds=1) == sys.executable
+    assert fastest([str(broken)], rounds=1) is None
 
 
 def test_the_jars_that_kafka_streams_shares_with_kafka_are_the_same() -> None:
