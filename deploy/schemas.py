@@ -1,5 +1,7 @@
 """The event contract for other programs: a JSON Schema for each event, and an AsyncAPI document of the topics, made from the types.
 
+With them comes the page of all metrics, made from their catalogue.
+
 `python -m deploy.schemas write` writes them to `docs/`; `check` says which differ from the types, and exits with 1 if any does.
 """
 
@@ -15,6 +17,7 @@ import msgspec
 import yaml
 
 from alerts.events import AlertEvent, AlertStateEvent
+from deploy.metrics_page import metrics_page
 from models.decoding import Reason
 from models.events import NPS_MAX, TOPIC_EVENTS, type_name
 from models.scored import HealthScored
@@ -203,7 +206,7 @@ def documents() -> dict[str, str]:
     texts = {f"schemas/{event.name}.json": json.dumps(schema(event), indent=2, ensure_ascii=False) + "\n" for event in registry()}
     head = "# Generated from the types of events: change those, then run `python -m deploy.schemas write`.\n"
     body = yaml.dump(asyncapi(), Dumper=_Plain, sort_keys=False, allow_unicode=True, width=130)
-    return texts | {"asyncapi.yaml": head + body}
+    return texts | {"asyncapi.yaml": head + body, "metrics.md": metrics_page()}
 
 
 def drift(docs: Path = DOCS) -> list[str]:

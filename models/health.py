@@ -117,16 +117,25 @@ def weigh(component: Ints, scale: Scale) -> Assessment:
     present = used != NONE
     weight = weights * present
     total = weight.sum(axis=1)
-    shares = weight * used  # where nothing is, the weight is zero
-    divisor = np.maximum(total, 1)
-    score = half_up_many(shares.sum(axis=1), divisor)
+    score, parts = weighted_mean(used, weight, total)  # where nothing is, the weight is zero
     contribution = np.full(component.shape, NONE, np.int64)
-    contribution[:, : len(COMPONENTS)] = np.where(present, apportion(shares, divisor, score), NONE)
+    contribution[:, : len(COMPONENTS)] = np.where(present, parts, NONE)
     coverage = half_up_many(weight @ fed * SCALE, int(weights @ fed))
     score = np.where(total > 0, score, NONE)
     band = band_of(score, scale)
     band[(coverage < scale.coverage_min) | (total == 0)] = Band.NO_DATA
     return Assessment(score, coverage, band, component, contribution)
+
+
+def weighted_mean(points: Ints, weight: Ints, total: Ints) -> tuple[Ints, Ints]:
+    """The mean of points, and what each contributes to it: `(n,)` and `(n, parts)`; the parts sum to the mean exactly.
+
+    `total` are the sums of the weights; where one is zero, so is the mean. Twice the sum of weight times points fits 63 bits.
+    """
+    shares = weight * points
+    divisor = np.maximum(total, 1)
+    mean = half_up_many(shares.sum(axis=1), divisor)
+    return mean, apportion(shares, divisor, mean)
 
 
 def band_of(score: Ints, scale: Scale) -> NDArray[np.uint8]:

@@ -1,0 +1,69 @@
+"""Exchange rates by day: the rate of a day is the latest on or before it."""
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from fractions import Fraction
+
+from models.kpi.exact import Exact, exact
+from models.kpi.money import convert_minor, exponent
+
+
+class MissingRateError(ValueError):
+    """There is no rate for a currency on or before a day: an amount cannot be converted, and is not left out silently."""
+
+    def __init__(self, currency: str, target: str, day: date) -> None:
+        super().__init__(f"no rate from {currency} to {target} on or before {day.isoformat()}")
+        self.currency, self.target, self.day = currency, target, day
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """What one whole unit of a currency is worth in the table's target from a day on, until the next rate."""
+
+    day: date
+    currency: str
+    rate: Fraction
+
+
+class Rates:
+    """A dated table of rates into one currency. The order of its rows does not matter."""
+
+    def __init__(self, target: str, rates: Iterable[Rate]) -> None:
+        exponent(target)
+        self.target = target
+        self._rates: dict[str, dict[date, Fraction]] = {}
+        for each in rates:
+            exponent(each.currency)
+            self._add(each)
+        self._days = {currency: sorted(table) for currency, table in self._rates.items()}
+
+    def _add(self, new: Rate) -> None:
+        if new.rate <= 0:
+            raise ValueError(f"the rate from {new.currency} to {self.target} of {new.day.isoformat()} is {new.rate}: it must be above 0")
+        if new.currency == self.target and new.rate != 1:
+            raise ValueError(f"the rate from {new.currency} to itself of {new.day.isoformat()} is {new.rate}: it can only be 1")
+        table = self._rates.setdefault(new.currency, {})
+        if table.setdefault(new.day, new.rate) != new.rate:
+            raise ValueError(f"there are two rates from {new.currency} to {self.target} on {new.day.isoformat()}")
+
+    def on(self, currency: str, day: date) -> Fraction:
+        """The rate of a day: the latest on or before it, 1 for the target itself; raises MissingRateError without one."""
+        if currency == self.target:
+            return Fraction(1)
+        days = self._days.get(currency, [])
+        place = bisect_right(days, day)
+        if not place:
+            raise MissingRateError(currency, self.target, day)
+        return self._rates[currency][days[place - 1]]
+
+    def convert(self, minor: Exact, currency: str, day: date) -> Fraction:
+        """An amount in minor units of the target, exact, at the rate of a day; raises MissingRateError without one."""
+        if currency == self.target:
+            return exact(minor)
+        return convert_minor(minor, currency, self.target, self.on(currency, day))
+
+    def fx(self, minor: Exact, currency: str, before: date, after: date) -> Fraction:
+        """What the change of rates alone does to an amount that stays the same: an `fx` movement, never an expansion."""
+        return self.convert(minor, currency, after) - self.convert(minor, currency, before)
