@@ -38,12 +38,16 @@ class CostKey(NamedTuple):
     currency: str
 
 
-def month_costs(events: Iterable[CostRecorded], month: int, zone: ZoneInfo) -> dict[CostKey, int]:
-    """The costs of the days of a month (`models.months`), in millionths of a minor unit; what has no day in it is left out."""
+def month_costs(events: Iterable[CostRecorded], month: int, zone: ZoneInfo, lag_days: int = 0) -> dict[CostKey, int]:
+    """The costs of the days of a month (`models.months`), in millionths of a minor unit; what has no day in it is left out.
+
+    `lag_days`: each day counts so much later, since the customers that it brings come so much later (CAC).
+    """
     costs: dict[CostKey, int] = {}
     for event in latest(events):
         cost = event.data
-        days = days_of(parse_us(cost.period.start), parse_us(cost.period.end), zone)
+        spent = days_of(parse_us(cost.period.start), parse_us(cost.period.end), zone)
+        days = range(spent.start + lag_days, spent.stop + lag_days)
         if days.start < first_day(month + 1).toordinal() and first_day(month).toordinal() < days.stop:
             key = CostKey(cost.category, cost.channel or "", cost.account_id or "", cost.allocation, cost.amount.currency)
             costs[key] = costs.get(key, 0) + share(cost.amount.amount_minor, days, month)

@@ -67,11 +67,7 @@ def day_begins(day: date, zone: ZoneInfo) -> int:
     before, after = second // SECOND_US, first // SECOND_US
     while after - before > 1:
         between = (before + after) // 2
-<<<<<<< HEAD
         if local_time(between * SECOND_US, zone).date() >= day:
-=======
-        if _local(between * SECOND_US, zone).date() >= day:
->>>>>>> c0713a4 (kpi: every metric has one exact definition, and the portfolio's are made of figures that add up)
             after = between
         else:
             before = between
@@ -90,22 +86,14 @@ def span(month: int, zone: ZoneInfo) -> tuple[int, int]:
 
 def month_of(at: int, zone: ZoneInfo) -> int:
     """The month that an instant (microseconds) is in."""
-<<<<<<< HEAD
     local = local_time(at, zone)
-=======
-    local = _local(at, zone)
->>>>>>> c0713a4 (kpi: every metric has one exact definition, and the portfolio's are made of figures that add up)
     month = month_index(local.year, local.month)
     # Clocks that are put back from the first minutes of a month show the month before once more.
     return month + 1 if at >= begins(month + 1, zone) else month
 
 
-<<<<<<< HEAD
 def local_time(at: int, zone: ZoneInfo) -> datetime:
     """What the clocks of a zone show at an instant (microseconds)."""
-=======
-def _local(at: int, zone: ZoneInfo) -> datetime:
->>>>>>> c0713a4 (kpi: every metric has one exact definition, and the portfolio's are made of figures that add up)
     return (_EPOCH + timedelta(microseconds=at)).astimezone(zone)
 
 

@@ -15,7 +15,7 @@ YEAR_DAYS = 365
 def cac(cost: Exact, new_customers: int, *, is_partial: bool = False) -> Reading:
     """Acquisition cost / accounts that became paying [S0]; null without new ones.
 
-    `lag_days` is a matter of which costs are taken (`costs.spent`). `is_partial`: a channel that brought some has no cost event.
+    Costs may be those of an earlier span: `lag_days` of `models.costs.month_costs`. `is_partial`: a channel that brought some has none.
     """
     return ratio(cost, new_customers, "no_new_customers", n=new_customers, is_partial=int(is_partial))
 

@@ -65,6 +65,13 @@ def test_a_credit_takes_the_cost_of_its_size_back_in_every_month(amount: int, st
         assert month_costs(events, month, zone).get(KEY, 0) == 0
 
 
+def test_a_cost_with_a_lag_counts_where_its_customers_come() -> None:
+    """January's 31 days, 30 days later: one of them is still in January, two are in March, and nothing is lost."""
+    january = decoded(record(amount={"amount_minor": 3_100, "currency": "EUR"}))
+    found = [month_costs(january, parse_month(month), UTC_ZONE, 30).get(KEY, 0) for month in ("2026-01", "2026-02", "2026-03")]
+    assert found == [100 * MICRO, 2_800 * MICRO, 200 * MICRO]
+
+
 def test_a_quarter_is_shared_out_by_days() -> None:
     """90 days of 1.00: 31, 28 and 31 of them."""
     quarter = decoded(cost(9_000, parse_us("2026-01-01T00:00:00Z"), parse_us("2026-04-01T00:00:00Z")))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.kpi.costs import allocate, spent
+from models.kpi.costs import allocate
 from models.kpi.money import convert_minor, exponent, shown, to_major, to_minor
 from models.kpi.rates import MissingRateError, Rate, Rates
 from tests.support.profiles import examples
@@ -79,26 +79,6 @@ def test_a_table_that_contradicts_itself_is_refused(rows: list[Rate], problem: s
     """Which of two rates would count is nobody's guess."""
     with pytest.raises(ValueError, match=problem):
         Rates("USD", rows)
-
-
-@given(days=st.integers(1, 400), cut=st.integers(-10, 410), lag=st.integers(0, 40), amount=st.integers(-(10**9), 10**9))
-@settings(max_examples=examples(100))
-def test_a_cost_is_all_spent_however_time_is_cut(days: int, cut: int, lag: int, amount: int) -> None:
-    """Two spans that meet hold all of it, and a lag only shifts which of them does."""
-    period = (DAY, DAY + timedelta(days - 1))
-    far = timedelta(1000)
-    middle = DAY + timedelta(cut)
-    assert spent(amount, period, (DAY - far, middle), lag) + spent(amount, period, (middle + timedelta(1), DAY + far), lag) == amount
-
-
-def test_a_cost_is_spread_by_day() -> None:
-    """A quarter of 2024 has 91 days, February 29 of them; with a lag of 30 days those of January 2 to 30 are taken."""
-    quarter = (date(2024, 1, 1), date(2024, 3, 31))
-    assert spent(9100, quarter, (date(2024, 2, 1), date(2024, 2, 29))) == 2900
-    assert spent(9100, quarter, (date(2024, 1, 1), date(2024, 1, 31)), 30) == 100
-    assert spent(9100, quarter, (date(2025, 1, 1), date(2025, 1, 31))) == 0
-    with pytest.raises(ValueError, match="before it begins"):
-        spent(1, (quarter[1], quarter[0]), quarter)
 
 
 def test_a_cost_is_shared_out_to_the_last_part() -> None:
