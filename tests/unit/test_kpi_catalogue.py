@@ -8,14 +8,14 @@ from itertools import starmap
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.kpi.catalogue import KPIS
 from models.kpi.exact import Reading, exact
 from models.kpi.figures import FIGURES, MICRO, Figure, Key, add_up, key_of
 from models.kpi.portfolio.book import PREVIOUS, Book, Options
-from tests.support.profiles import examples
+from tests.support.profiles import unhurried
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -89,7 +89,7 @@ def test_a_kpi_of_nothing_is_null_and_one_of_zeros_is_zero_or_null(name: str) ->
 
 
 @given(numbers=st.lists(st.integers(0, 10**9), min_size=len(EVERY), max_size=len(EVERY)), at=st.integers(1, 50))
-@settings(max_examples=examples(40), deadline=None)
+@unhurried(40)
 def test_every_kpi_of_any_figures_is_exact_and_adds_up(numbers: list[int], at: int) -> None:
     """However the accounts are shared out to partitions: the value is that of all figures together, and no float is in it."""
     whole = dict(zip(EVERY, numbers, strict=True))

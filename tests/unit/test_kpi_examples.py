@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -17,7 +17,7 @@ from deploy.cli import app
 from deploy.examples.metrics import METRICS
 from deploy.examples.running import TOLERANCE, read_examples, run_example
 from models.kpi.exact import exact
-from tests.support.profiles import examples
+from tests.support.profiles import unhurried
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -167,7 +167,7 @@ JSON = st.recursive(
 
 
 @given(entry=st.sampled_from([*entries(SHARED), *entries(MORE)]), data=st.data())
-@settings(max_examples=examples(300), deadline=None)
+@unhurried(150)
 def test_any_spoiled_input_is_a_failure_or_a_value(entry: Any, data: st.DataObject) -> None:
     """Members replaced by anything, or taken away: never an exception."""
     spoiled = dict(entry["input"])

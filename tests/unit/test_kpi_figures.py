@@ -4,15 +4,15 @@ import re
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.kpi.figures import FIGURES, SUB_BUCKETS, Key, add_up, bucket_of, bucket_width, key_of, read_key, to_micro
-from tests.support.profiles import examples
+from tests.support.profiles import unhurried
 
 
 @given(seconds=st.integers(0, 10**9))
-@settings(max_examples=examples(200))
+@unhurried(150)
 def test_a_duration_is_in_its_bucket_and_a_bucket_is_narrow(seconds: int) -> None:
     """Each bucket is at most a thirty-second of its least duration wide; below 64 seconds they are exact."""
     least = int(bucket_of(seconds))
@@ -28,7 +28,7 @@ def test_the_buckets_are_golden(seconds: int, least: str) -> None:
 
 
 @given(label=st.text(min_size=1, max_size=8), currency=st.sampled_from(["EUR", "JPY"]))
-@settings(max_examples=examples(100))
+@unhurried(100)
 def test_a_key_reads_back_as_it_was_written(label: str, currency: str) -> None:
     """Whatever the label: products and channels have any name."""
     for key in (key_of("mrr_by_product", label=label, currency=currency), key_of("csat_answers", label=label), key_of("accounts")):

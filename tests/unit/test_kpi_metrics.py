@@ -10,14 +10,14 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.fixed import SCALE
 from models.kpi import adoption, cohorts, customers, recurring, risk, scoring, surveys, tickets, worth
 from models.kpi.exact import Reading, exact, power, proportion, ratio, root, rounded, text, wilson
 from models.kpi.figures import bucket_of
-from tests.support.profiles import examples
+from tests.support.profiles import unhurried
 
 if TYPE_CHECKING:
     from models.kpi.exact import Exact
@@ -37,7 +37,7 @@ def of(reading: Reading) -> Fraction:
 
 
 @given(part=st.integers(0, 500), rest=st.integers(0, 500))
-@settings(max_examples=examples(200))
+@unhurried(60)
 def test_the_wilson_interval_holds_the_proportion(part: int, rest: int) -> None:
     """It lies in 0 to 1, is symmetric under exchange of successes and failures, and its ends solve (p − x)² = z² x (1 − x) / n."""
     n = part + rest
@@ -58,7 +58,7 @@ def test_the_wilson_interval_is_golden() -> None:
 
 
 @given(number=st.fractions(max_denominator=10**6), places=st.integers(0, 6))
-@settings(max_examples=examples(200))
+@unhurried(60)
 def test_rounding_is_half_up_and_away_from_zero(number: Fraction, places: int) -> None:
     """To the nearest; in the middle away from zero; and the text says the same."""
     near = rounded(number, places)
@@ -72,7 +72,7 @@ def test_rounding_is_half_up_and_away_from_zero(number: Fraction, places: int) -
 
 
 @given(base=st.fractions(0, 1, max_denominator=10**4), whole=st.integers(1, 6))
-@settings(max_examples=examples(100))
+@unhurried(60)
 def test_powers_and_roots_are_good_to_twenty_digits(base: Fraction, whole: int) -> None:
     """A whole power is the product; a root times itself is the number."""
     assert abs(exact(power(base, whole)) - base**whole) < ULP
@@ -98,7 +98,7 @@ def test_a_reading_has_a_value_or_a_reason() -> None:
 
 
 @given(balances=st.lists(st.tuples(AMOUNTS, AMOUNTS), max_size=12), seed=st.randoms(use_true_random=False))
-@settings(max_examples=examples(200))
+@unhurried(60)
 def test_gross_retention_is_at_most_one_and_at_most_net(balances: list[tuple[Fraction, Fraction]], seed: object) -> None:
     """In any order; and with one movement for each account of the start, gross churn is 1 − GRR and net churn 1 − NRR."""
     gross, net = recurring.grr(balances), recurring.nrr(balances)
@@ -123,7 +123,7 @@ def test_gross_retention_is_at_most_one_and_at_most_net(balances: list[tuple[Fra
 
 
 @given(amounts=st.lists(AMOUNTS, min_size=9, max_size=9))
-@settings(max_examples=examples(100))
+@unhurried(60)
 def test_the_movements_are_the_whole_change(amounts: list[Fraction]) -> None:
     """Start + new + reactivation + expansion + resume − contraction − churn − pause + fx = end; growth is the same change."""
     start, new, reactivation, expansion, contraction, churn, pause, resume, fx = amounts
@@ -134,7 +134,7 @@ def test_the_movements_are_the_whole_change(amounts: list[Fraction]) -> None:
 
 
 @given(amounts=st.dictionaries(st.text(max_size=3), AMOUNTS, max_size=8))
-@settings(max_examples=examples(100))
+@unhurried(60)
 def test_concentration_is_between_equal_and_one(amounts: dict[str, Fraction]) -> None:
     """1 / parts when all are equal, 1 when one has everything."""
     found = recurring.concentration(amounts)
@@ -163,7 +163,7 @@ def test_the_expected_loss_is_withheld_until_the_risk_is_a_probability() -> None
 
 
 @given(start=COUNTS, lost=COUNTS, new=COUNTS, back=COUNTS, left=COUNTS)
-@settings(max_examples=examples(200))
+@unhurried(60)
 def test_retention_is_one_less_churn(start: int, lost: int, new: int, back: int, left: int) -> None:
     """Whoever came and left within the period changes neither."""
     lost, left = min(lost, start), min(left, new + back)
@@ -180,7 +180,7 @@ def test_retention_is_one_less_churn(start: int, lost: int, new: int, back: int,
 
 
 @given(churn=st.fractions(0, 1, max_denominator=1000), days=st.integers(1, 400), more=st.integers(1, 400))
-@settings(max_examples=examples(100))
+@unhurried(60)
 def test_scaling_churn_there_and_back_gives_it_again(churn: Fraction, days: int, more: int) -> None:
     """It stays in 0 to 1, grows with the span, and the same number of days changes nothing."""
     there = of(customers.scaled_churn(churn, days, more))
@@ -190,7 +190,7 @@ def test_scaling_churn_there_and_back_gives_it_again(churn: Fraction, days: int,
 
 
 @given(counts=st.tuples(COUNTS, COUNTS, COUNTS, COUNTS))
-@settings(max_examples=examples(100))
+@unhurried(60)
 def test_what_became_of_renewals_sums_to_one(counts: tuple[int, int, int, int]) -> None:
     """Renewed, lapsed, cancelled and open."""
     renewed, lapsed, cancelled, still_open = counts
@@ -202,7 +202,7 @@ def test_what_became_of_renewals_sums_to_one(counts: tuple[int, int, int, int]) 
 
 
 @given(lives=st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=40))
-@settings(max_examples=examples(200))
+@unhurried(60)
 def test_the_median_lifetime_is_kaplan_meiers(lives: list[tuple[int, bool]]) -> None:
     """The product over months of 1 − deaths / at risk, account by account; without censoring it is the lower median."""
     ended, running = Counter(m for m, is_over in lives if is_over), Counter(m for m, is_over in lives if not is_over)
@@ -224,7 +224,7 @@ MEMBERS = st.lists(
 
 
 @given(members=MEMBERS, now=st.integers(0, 12))
-@settings(max_examples=examples(100))
+@unhurried(60)
 def test_a_cohort_that_is_unbounded_never_rises(members: list[cohorts.Member], now: int) -> None:
     """It is at least the bounded one; months that are not over are null in both; the first month has all MRR that it ended with."""
     plain, open_ended = cohorts.matrix(members, now, 6), cohorts.matrix(members, now, 6, is_unbounded=True)
@@ -247,7 +247,7 @@ def test_a_value_that_is_discounted_says_its_factor() -> None:
     """100 now and 100 at 0.9 are 190, less 40; for ever at 95 % staying and 0.99 it converges."""
     found = worth.clv_discounted([100, 100], Fraction(9, 10), 40)
     assert (found.value, found.beside) == (150, {"factor": Fraction(9, 10)})
-    long = worth.clv_discounted([Fraction(95, 100) ** month * 80 for month in range(2000)], Fraction(99, 100), 7)
+    long = worth.clv_discounted([Fraction(95, 100) ** month * 80 for month in range(800)], Fraction(99, 100), 7)
     assert abs(of(long) - of(worth.clv_discounted_predictive(100, Fraction(8, 10), Fraction(5, 100), Fraction(99, 100), 7))) < ULP
     assert worth.clv_discounted_predictive(100, 1, 0, 1).reason == "no_churn"
 
@@ -309,7 +309,7 @@ def test_engagement_is_the_mean_of_three() -> None:
 
 
 @given(days=st.lists(st.integers(0, 28), max_size=60))
-@settings(max_examples=examples(100))
+@unhurried(60)
 def test_power_users_are_the_top_tenth(days: list[int]) -> None:
     """Of the active ones: at least a tenth has as many days, and fewer than a tenth has more; under ten users nobody is."""
     active = [each for each in days if each]
@@ -332,7 +332,7 @@ def test_a_custom_metric_is_a_sum_a_last_or_a_mean() -> None:
 
 
 @given(seconds=st.lists(st.integers(0, 10**7), min_size=1, max_size=60), tenths=st.integers(1, 10))
-@settings(max_examples=examples(200))
+@unhurried(60)
 def test_a_quantile_from_buckets_is_near_the_exact_one(seconds: list[int], tenths: int) -> None:
     """Within 1.6 %, exact below 64 seconds, and the same however the tickets are shared out."""
     buckets = Counter(int(bucket_of(each)) for each in seconds)
@@ -345,7 +345,7 @@ def test_a_quantile_from_buckets_is_near_the_exact_one(seconds: list[int], tenth
 
 
 @given(scores=st.lists(st.integers(0, 10), max_size=50))
-@settings(max_examples=examples(200))
+@unhurried(60)
 def test_nps_is_the_mean_of_plus_and_minus_hundred(scores: list[int]) -> None:
     """And its standard error that of this mean; its interval stays inside −100 to 100."""
     counts, rejected = surveys.nps_counts(scores)
@@ -364,7 +364,7 @@ def test_nps_is_the_mean_of_plus_and_minus_hundred(scores: list[int]) -> None:
 
 
 @given(least=st.integers(-3, 3), span=st.integers(1, 9), data=st.data())
-@settings(max_examples=examples(100))
+@unhurried(60)
 def test_satisfaction_turned_round_is_its_mirror(least: int, span: int, data: st.DataObject) -> None:
     """The same answers on a scale where less is better, mirrored, are as positive, and as far up from 0 to 100."""
     scores = data.draw(st.lists(st.integers(least, least + span), min_size=1, max_size=20))
@@ -401,7 +401,7 @@ NAMES = st.sampled_from(["usage", "support", "payment", "sentiment", "relationsh
     before=st.dictionaries(NAMES, POINTS),
     after=st.dictionaries(NAMES, POINTS),
 )
-@settings(max_examples=examples(200))
+@unhurried(60)
 def test_a_score_is_the_weighted_mean_and_its_parts_sum_to_it(
     weights: dict[str, Exact], before: dict[str, Decimal | None], after: dict[str, Decimal | None]
 ) -> None:
@@ -425,7 +425,7 @@ def test_a_score_is_the_weighted_mean_and_its_parts_sum_to_it(
 
 
 @given(value=st.fractions(-50, 50), worst=st.fractions(-20, 20), best=st.fractions(-20, 20))
-@settings(max_examples=examples(100))
+@unhurried(60)
 def test_a_line_and_its_reverse_add_up_to_a_hundred(value: Fraction, worst: Fraction, best: Fraction) -> None:
     """Between 0 and 100; bounded and unbounded are the same inside, and outside the bounded one is 0 at both ends."""
     if worst == best:

@@ -5,13 +5,13 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.kpi.costs import allocate
 from models.kpi.money import convert_minor, exponent, shown, to_major, to_minor
 from models.kpi.rates import MissingRateError, Rate, Rates
-from tests.support.profiles import examples
+from tests.support.profiles import unhurried
 
 DAY = date(2024, 1, 1)
 
@@ -38,7 +38,7 @@ def test_amounts_are_shown_rounded_half_up() -> None:
 
 
 @given(minor=st.integers(-(10**12), 10**12), rate=st.decimals("0.0001", 1000, places=4))
-@settings(max_examples=examples(100))
+@unhurried(100)
 def test_a_conversion_and_back_is_exact(minor: int, rate: Decimal) -> None:
     """Through a currency without decimals, too: nothing is rounded on the way."""
     yen = convert_minor(minor, "USD", "JPY", rate)
