@@ -3,11 +3,15 @@
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from fractions import Fraction
 
+from models.fixed import half_up
 from models.kpi.exact import Exact, exact
 from models.kpi.money import convert_minor, exponent
+from models.times import DAY_US
+
+EPOCH = date(1970, 1, 1)
 
 
 class MissingRateError(ValueError):
@@ -48,6 +52,10 @@ class Rates:
         if table.setdefault(new.day, new.rate) != new.rate:
             raise ValueError(f"there are two rates from {new.currency} to {self.target} on {new.day.isoformat()}")
 
+    def knows(self, currency: str) -> bool:
+        """Whether there is a rate for a currency on any day; of the target itself there is."""
+        return currency == self.target or currency in self._days
+
     def on(self, currency: str, day: date) -> Fraction:
         """The rate of a day: the latest on or before it, 1 for the target itself; raises MissingRateError without one."""
         if currency == self.target:
@@ -67,3 +75,24 @@ class Rates:
     def fx(self, minor: Exact, currency: str, before: date, after: date) -> Fraction:
         """What the change of rates alone does to an amount that stays the same: an `fx` movement, never an expansion."""
         return self.convert(minor, currency, after) - self.convert(minor, currency, before)
+
+
+class InReportingCurrency:
+    """Amounts in whole millionths, reported in the target of a table where it knows their currency, else in their own."""
+
+    def __init__(self, rates: Rates) -> None:
+        self._rates = rates
+
+    def reporting(self, currency: str) -> str:
+        """The currency that amounts of a currency are reported in."""
+        return self._rates.target if self._rates.knows(currency) else currency
+
+    def value(self, currency: str, micro: int, at: int) -> int:
+        """An amount in the currency that it is reported in, by the rate of the UTC day of an instant (microseconds), rounded half-up.
+
+        Raises MissingRateError before the first rate of a currency that the table knows.
+        """
+        if not self._rates.knows(currency):
+            return micro
+        converted = self._rates.convert(micro, currency, EPOCH + timedelta(days=at // DAY_US))
+        return half_up(converted.numerator, converted.denominator)

@@ -6,21 +6,18 @@ import json
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from deploy.cli import app
 from deploy.examples.metrics import METRICS
 from deploy.examples.running import TOLERANCE, read_examples, run_example
 from models.kpi.exact import exact
 from tests.support.profiles import unhurried
-
-if TYPE_CHECKING:
-    from click.testing import Result
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SHARED = "examples.json"

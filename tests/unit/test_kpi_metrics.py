@@ -7,6 +7,7 @@ from collections import Counter
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
+from itertools import product
 from typing import TYPE_CHECKING
 
 import pytest
@@ -283,9 +284,9 @@ def test_a_user_is_in_one_state_of_the_lifecycle() -> None:
     """New, current, resurrected, dormant; or in none of the two windows."""
     states = [
         adoption.lifecycle(is_active=now, was_active=before, was_active_earlier=earlier)
-        for now, before, earlier in [(1, 0, 0), (1, 1, 0), (1, 0, 1), (0, 1, 1), (0, 0, 1)]
+        for now, before, earlier in product((True, False), repeat=3)
     ]
-    assert states == ["new", "current", "resurrected", "dormant", None]
+    assert states == ["current", "current", "resurrected", "new", "dormant", "dormant", None, None]
 
 
 def test_adoption_is_capped_and_says_what_is_beyond() -> None:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from models.kpi.costs import allocate
 from models.kpi.money import convert_minor, exponent, shown, to_major, to_minor
-from models.kpi.rates import MissingRateError, Rate, Rates
+from models.kpi.rates import InReportingCurrency, MissingRateError, Rate, Rates
+from models.times import DAY_US, parse_us
 from tests.support.profiles import unhurried
 
 DAY = date(2024, 1, 1)
@@ -79,6 +80,17 @@ def test_a_table_that_contradicts_itself_is_refused(rows: list[Rate], problem: s
     """Which of two rates would count is nobody's guess."""
     with pytest.raises(ValueError, match=problem):
         Rates("USD", rows)
+
+
+def test_what_has_no_rate_at_all_is_reported_in_its_own_currency() -> None:
+    """Yen become dollars at the rate of the day, rounded half-up once; pounds stay pounds."""
+    reported = InReportingCurrency(Rates("USD", [Rate(DAY, "JPY", Fraction(67, 10_000)), Rate(DAY + timedelta(1), "JPY", Fraction(1, 3))]))
+    at = parse_us("2024-01-01T23:59:59Z")
+    assert [reported.reporting(each) for each in ("JPY", "USD", "GBP")] == ["USD", "USD", "GBP"]
+    assert [reported.value(each, 1_000_000, at) for each in ("JPY", "USD", "GBP")] == [670_000, 1_000_000, 1_000_000]
+    assert reported.value("JPY", 1, at + DAY_US) == 33
+    with pytest.raises(MissingRateError):
+        reported.value("JPY", 1, at - DAY_US)
 
 
 def test_a_cost_is_shared_out_to_the_last_part() -> None:
