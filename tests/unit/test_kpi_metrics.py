@@ -248,7 +248,7 @@ def test_a_value_that_is_discounted_says_its_factor() -> None:
     """100 now and 100 at 0.9 are 190, less 40; for ever at 95 % staying and 0.99 it converges."""
     found = worth.clv_discounted([100, 100], Fraction(9, 10), 40)
     assert (found.value, found.beside) == (150, {"factor": Fraction(9, 10)})
-    long = worth.clv_discounted([Fraction(95, 100) ** month * 80 for month in range(800)], Fraction(99, 100), 7)
+    long = worth.clv_discounted([Fraction(95, 100) ** month * 80 for month in range(1000)], Fraction(99, 100), 7)
     assert abs(of(long) - of(worth.clv_discounted_predictive(100, Fraction(8, 10), Fraction(5, 100), Fraction(99, 100), 7))) < ULP
     assert worth.clv_discounted_predictive(100, 1, 0, 1).reason == "no_churn"
 
