@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +106,10 @@ def definition_of(settings: Settings) -> Definition:
     )
 
 
+STOP_SECONDS = 25.0
+"""How long a stop may take: orchestrators kill after 30, and while the broker is away what is to be written would wait for ever."""
+
+
 class ChurnwatchApp(faust.App):
     """Faust's app, and what the stream path shares: the partitions in memory, their producers and checkpoints."""
 
@@ -127,6 +132,7 @@ class ChurnwatchApp(faust.App):
     breaker_limits: Limits
     is_serving: bool = False
     unreturned: int = 0
+    leaving: threading.Timer
 
     async def on_first_start(self) -> None:
         """Subscribe to the input topics; their records come through the batch channels, not through Faust's conductor."""
@@ -135,10 +141,18 @@ class ChurnwatchApp(faust.App):
         self.topics.add(self.topic(*self.definition.kinds, **RAW).clone(is_iterator=True))
 
     async def on_stop(self) -> None:
-        """Write everything, leave the group, and only then let go of the producers."""
+        """Write everything, leave the group, and only then let go of the producers; what takes longer than `STOP_SECONDS` is left."""
         self.health_state.stopping()
+        self.leaving = threading.Timer(STOP_SECONDS, _leave)
+        self.leaving.daemon = True
+        self.leaving.start()
         await super().on_stop()
         await self.producers.stop()
+
+    async def on_shutdown(self) -> None:
+        """Everything was written in time."""
+        self.leaving.cancel()
+        await super().on_shutdown()
 
     def fail(self, error: BaseException) -> NoReturn:
         """End the process at once with the exit code of what happened: crash-only, memory is worth nothing now."""
@@ -317,6 +331,13 @@ class ChurnwatchApp(faust.App):
                 self.health_state.progress(kind, number, position, end, now)
                 self.metrics.position(kind, number, max(0, end - position))
         self.metrics.accounts({BAND_NAMES[band]: int(count) for band, count in enumerate(bands)})
+
+
+def _leave() -> NoReturn:
+    """End a process whose stop does not come to its end. Nothing is lost: what is not committed is folded again by whoever comes next."""
+    log.warning("Not everything could be written within %s s: it is folded again by the next worker", STOP_SECONDS)
+    logging.shutdown()
+    os._exit(int(Exit.CLEAN))
 
 
 _KNOWN: tuple[tuple[type[BaseException], Callable[[BaseException], ServiceExit]], ...] = (

@@ -80,7 +80,7 @@ OVERRIDDEN: Final[dict[type, dict[str, str]]] = {
         "persisted_offset": "(self, tp: TP) -> Optional[int]",
     },
     local_store.AccountTable: {"_new_store_by_url": "(self, url: Union[str, URL]) -> StoreT"},
-    ChurnwatchApp: {"on_first_start": "(self) -> None", "on_stop": "(self) -> None"},
+    ChurnwatchApp: {"on_first_start": "(self) -> None", "on_stop": "(self) -> None", "on_shutdown": "(self) -> None"},
 }
 """What our subclasses replace, as it is in the class that is subclassed."""
 

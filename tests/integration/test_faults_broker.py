@@ -12,6 +12,7 @@ import pytest
 from deploy import kafka
 from deploy.verify.run import verify
 from stream_app.admin import apply_topics
+from stream_app.app import STOP_SECONDS
 from stream_app.exits import Exit
 from stream_app.topics import Installation
 from stream_app.waiting import wait_until
@@ -66,6 +67,27 @@ def test_a_broker_that_comes_late_and_goes_away_for_70_s(tmp_path: Path, topic_p
         wait_folded(crew)
         print(f"{restarts} restarts in {DOWN_SECONDS} s without a broker")  # noqa: T201 - pytest shows it
         assert [worker.terminate() for worker in now] == [Exit.CLEAN, Exit.CLEAN]
+        verify(crew.settings()).check()
+
+
+@pytest.mark.timeout(180)
+def test_a_worker_that_is_stopped_while_the_broker_is_away_ends_in_time(tmp_path: Path, topic_prefix: str) -> None:
+    """With 0, and where a transaction was open one line that says so; whoever comes next folds again what was not committed."""
+    with private_broker(tmp_path / "kafka") as broker, workers(broker.bootstrap, topic_prefix, tmp_path) as crew:
+        apply_topics(broker.bootstrap, Installation(prefix=topic_prefix, app_id=topic_prefix))
+        first, second, _ = parts(43)
+        send(crew, first)
+        worker = crew.start("stopped").wait_ready()
+        send(crew, second)  # there are transactions under way when the broker dies
+        broker.kill()
+        began = time.monotonic()
+        assert worker.terminate(60) == Exit.CLEAN
+        took = time.monotonic() - began
+        assert took < STOP_SECONDS + 5
+        assert took < STOP_SECONDS or any("Not everything could be written" in line for line in worker.lines())
+        start_again(broker)
+        crew.start("next").wait_ready()
+        wait_folded(crew)
         verify(crew.settings()).check()
 
 
