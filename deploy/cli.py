@@ -17,6 +17,7 @@ from deploy.config_cli import Assignments, ConfigFile, config_app, overrides_of
 from deploy.demo.cli import demo
 from deploy.dlq.cli import dlq_app
 from deploy.examples.cli import examples_app
+from deploy.feedback_cli import feedback_app
 from deploy.kafka_cli import kafka_app
 from deploy.rebuild.cli import rebuild
 from deploy.replay.cli import replay_app
@@ -68,6 +69,7 @@ app.add_typer(kafka_app, name="kafka")
 app.add_typer(topics_app, name="topics")
 app.add_typer(replay_app, name="replay")
 app.add_typer(dlq_app, name="dlq")
+app.add_typer(feedback_app, name="feedback")
 app.add_typer(bench_app, name="bench")
 app.add_typer(snapshot_app, name="snapshot")
 app.add_typer(examples_app, name="examples")

@@ -112,8 +112,8 @@ def overrides_of(assignments: Sequence[str] | None, options: Mapping[str, object
 def effective_yaml(settings: Settings) -> str:
     """The settings as a file; a secret that is set shows as `***`."""
     unset = {name for name in ENVIRONMENT_ONLY if getattr(settings, name) is None}
-    shown = plain(settings.model_dump(exclude={"alerts", "health"} | unset))
-    for name in ("health", "alerts"):
+    shown = plain(settings.model_dump(exclude={"alerts", "feedback", "health"} | unset))
+    for name in ("health", "feedback", "alerts"):
         shown[name] = plain(getattr(settings, name).model_dump())
     lines = [f"# config_version: {settings.config_version}"]
     return "\n".join(lines) + "\n" + _dump(shown)

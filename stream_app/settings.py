@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from alerts.rules import AlertRules
+from models.feedback import Feedback
 from models.scorecard import Scorecard
 from stream_app.config_problems import ENVIRONMENT, PREFIX, Source, environment_name, nearest, nested_model, problems_of
 from stream_app.exits import ConfigError, ConfigProblem
@@ -178,6 +179,7 @@ class Settings(KafkaConnection, BaseSettings):
         default="INFO", description="the least level that is logged"
     )
     health: Scorecard = Field(default_factory=Scorecard, description="how the health score is made")
+    feedback: Feedback = Field(default_factory=Feedback, description="how text feedback is read")
     alerts: AlertRules = Field(default_factory=AlertRules, description="when a person hears of an account")
 
     @classmethod
@@ -195,7 +197,7 @@ class Settings(KafkaConnection, BaseSettings):
     @cached_property
     def scoring_configuration(self) -> bytes:
         """What decides a score or an alert, as canonical JSON: equal settings, however written, give equal bytes."""
-        effective = {"alerts": _canonical(self.alerts.model_dump()), "health": _canonical(self.health.model_dump())}
+        effective = {name: _canonical(getattr(self, name).model_dump()) for name in ("alerts", "feedback", "health")}
         return json.dumps(effective, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
     @cached_property

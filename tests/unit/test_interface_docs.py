@@ -68,6 +68,8 @@ def default_shown(name: str, default: Any) -> str:
         return "`~/.local/share/churnwatch/<app_id>`"
     if default is None:
         return "none"
+    if default in ([], {}):
+        return "empty"
     if isinstance(default, list):
         return "see `config default`" if isinstance(default[0], dict) else f"`{', '.join(default)}`"
     return f"`{default!r}`" if default == "" else f"`{default}`"

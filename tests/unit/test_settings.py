@@ -109,6 +109,16 @@ def test_one_nested_setting_can_be_set_alone(environment: Callable[[dict[str, st
     assert settings.health.components.usage.measures == default.health.components.usage.measures
 
 
+def test_themes_of_feedback_can_be_set_one_by_one(tmp_path: Path, environment: Callable[[dict[str, str]], None]) -> None:
+    """Each theme is a variable of its own; one that nobody knows is refused."""
+    environment({"CHURNWATCH_FEEDBACK__THEMES__BUGS": '["blue screen"]', "CHURNWATCH_FEEDBACK__DEFAULT_LANGUAGE": "en"})
+    settings = load_settings(file(tmp_path, "feedback: {themes: {support: [concierge]}}"))
+    assert settings.feedback.themes == {"support": ("concierge",), "bugs": ("blue screen",)}
+    assert settings.feedback.default_language == "en"
+    problem = only_problem(overrides={"feedback": {"themes": {"weather": ["rain"]}}})
+    assert (problem.key, problem.origin) == ("feedback.themes", "the command line")
+
+
 def test_file_and_environment_meet_inside_a_nested_setting(tmp_path: Path, environment: Callable[[dict[str, str]], None]) -> None:
     """The environment overrides a member of a group, not the group."""
     environment({"CHURNWATCH_ALERTS__PENDING_FOR__AT_RISK": "1m"})
@@ -474,9 +484,14 @@ def test_equal_settings_have_one_version_however_they_are_written(tmp_path: Path
 
 def test_what_decides_a_score_or_an_alert_decides_the_version(tmp_path: Path) -> None:
     """Any change to a weight, a feed or a wait is another version."""
-    texts = ["health: {components: {usage: {weight: 41}}}", "alerts: {recover_for: 25h}", "health: {feeds: [usage]}"]
+    texts = [
+        "health: {components: {usage: {weight: 41}}}",
+        "alerts: {recover_for: 25h}",
+        "health: {feeds: [usage]}",
+        "feedback: {competitors: [Acmely]}",
+    ]
     versions = {load_settings(file(tmp_path, text)).config_version for text in texts}
-    assert len(versions | {Settings().config_version}) == 4
+    assert len(versions | {Settings().config_version}) == 5
 
 
 def test_the_version_is_the_sha256_of_canonical_json() -> None:
