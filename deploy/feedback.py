@@ -113,7 +113,7 @@ def read(text: str) -> list[Sentence]:
             raise ValueError(f"its first line must name the columns {', '.join(COLUMNS)}")
         sentences = [_sentence(row, reader.line_num) for row in reader]
     except csv.Error as error:
-        raise ValueError(f"line {reader.line_num}: it is not CSV: {error}") from error
+        raise ValueError(f"line {reader.reader.line_num}: it is not CSV: {error}") from error
     if not sentences:
         raise ValueError("it holds no sentence")
     return sentences
