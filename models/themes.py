@@ -45,8 +45,8 @@ class Themes:
         for phrase, theme in self._phrases():
             themes.setdefault(tuple(words(phrase)), set()).add(theme)
         rules: dict[str, list[tuple[list[str], set[str]]]] = {}
-        for phrase in sorted(themes, key=len, reverse=True):
-            rules.setdefault(phrase[0], []).append((list(phrase), themes[phrase]))
+        for several in sorted(themes, key=len, reverse=True):
+            rules.setdefault(several[0], []).append((list(several), themes[several]))
         return rules
 
     def _phrases(self) -> Iterator[tuple[str, str]]:
