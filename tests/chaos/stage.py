@@ -259,13 +259,14 @@ class Stage:
         """Start what has ended by itself; note who has left as he was told."""
         for leaver in list(self.leaving):
             name, worker, asked_at = leaver
-            if worker.exit_code is not None:
+            if leaver in self.leaving and worker.exit_code is not None:
                 self.leaving.remove(leaver)
                 self.note_exit(name, worker, "SIGTERM", asked_at)
             elif self.history.now() - asked_at > 2 * SERVED_SECONDS:
                 raise BrokenError(f"{name} does not end\n{worker.tail()}")
         for name, worker in list(self.now.items()):
-            if worker.exit_code is not None:
+            # To start one may be to wait for another, and whoever waits heals: this one may be another by now.
+            if self.now.get(name) is worker and worker.exit_code is not None:
                 del self.now[name]
                 self.note_exit(name, worker, "by itself", None)
                 may_end = {Exit.RESTART, Exit.BROKER} if self.may_refuse else {Exit.RESTART}
