@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import faust
 import numpy as np
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, OffsetOutOfRangeError, ProducerFenced
+from aiokafka.errors import InvalidTimestampError, KafkaError, MessageSizeTooLargeError, OffsetOutOfRangeError, ProducerFenced
 from faust.types import TP
 from prometheus_client import CollectorRegistry
 
@@ -352,6 +352,12 @@ _KNOWN: tuple[tuple[type[BaseException], Callable[[BaseException], ServiceExit]]
     (
         MessageSizeTooLargeError,
         lambda _: BrokerError("a topic refuses what is written to it: its max.message.bytes is too small", "churnwatch topics apply"),
+    ),
+    (
+        InvalidTimestampError,
+        lambda _: RestartNeeded(
+            "the broker refuses records of a time too far from its own", "set the clock of this machine or the broker's"
+        ),
     ),
     (KafkaError, lambda error: RestartNeeded(f"the broker refused or did not answer: {error!r}")),
 )

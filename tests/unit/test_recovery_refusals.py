@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from aiokafka.errors import MessageSizeTooLargeError, OffsetOutOfRangeError, ProducerFenced
+from aiokafka.errors import InvalidTimestampError, MessageSizeTooLargeError, OffsetOutOfRangeError, ProducerFenced
 
 from models.row import NEVER
 from stream_app.app import exit_of
@@ -71,6 +71,7 @@ class TestErrors:
             (Exception("Corruption: block checksum mismatch"), Exit.OTHER, "local store"),
             (MessageSizeTooLargeError(), Exit.BROKER, "max.message.bytes"),
             (OffsetOutOfRangeError({("usage-events", 1): 7}), Exit.RESTART, "usage-events"),
+            (InvalidTimestampError(), Exit.RESTART, "too far from its own"),
             (ProducerFenced(), Exit.RESTART, "fenced"),
             (CursorOutsideLogError("beyond"), Exit.REBUILD, "beyond"),
             (ZeroDivisionError("x"), Exit.OTHER, "ZeroDivisionError"),
