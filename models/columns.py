@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from models import row
 from models.row import NEVER, RING_DAYS
 from models.shelf import Shelf
+from models.texts import ReadText, unread
 
 RINGS = ("tickets_created", "payments_failed", "payments_paid")
 """The derived rings: as many days as the scorecard's longest window of them, for they can be derived anew from the parts at any time."""
@@ -44,8 +45,8 @@ WORKING: tuple[tuple[str, str, tuple[int, ...], int], ...] = (
 )
 """Columns of the time between two checkpoints: the assessment published last, and the event that touched the account last."""
 
-PART_NAMES = ("support", "payment", "facts")
-"""The parts of an account: tickets, payments, facts."""
+PART_NAMES = ("support", "payment", "facts", "surveys")
+"""The parts of an account: tickets, payments, facts, surveys."""
 
 _INITIAL = 1024
 
@@ -100,8 +101,12 @@ class Columns:
     is_dirty: NDArray[np.bool_]
     is_unassessed: NDArray[np.bool_]
 
-    def __init__(self, ring_days: Mapping[str, int] | None = None) -> None:
-        """`ring_days` says how many days each derived ring holds; as many as the usage ring when it is not given."""
+    def __init__(self, ring_days: Mapping[str, int] | None = None, read_text: ReadText = unread) -> None:
+        """`ring_days` says how many days each derived ring holds; as many as the usage ring when it is not given.
+
+        `read_text` is what texts are read with before they are let go of.
+        """
+        self.read_text = read_text
         self.slots: dict[bytes, int] = {}
         self.keys: list[bytes] = []
         self.parts: dict[str, Shelf] = {name: Shelf() for name in PART_NAMES}

@@ -11,10 +11,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models import events, facts, payments, support, usage
+from models import events, facts, payments, support, surveys, usage
 from models.columns import Columns
 from models.fixed import Ints
-from models.input_topics import ACCOUNTS, PAYMENTS, TICKETS, TOPIC_INDEX, USAGE
+from models.input_topics import ACCOUNTS, PAYMENTS, SURVEYS, TICKETS, TOPIC_INDEX, USAGE
 from models.parts import GRACE_US, KEEP_US, KNOWN_IDS, WHO_SHIFT, Derived
 from models.row import NEVER
 from models.shelf import OpenPart
@@ -22,7 +22,7 @@ from models.usage import NO_USE, Outcome
 
 
 class Kind(Protocol):
-    """What a module of a part offers (`models.support`, `models.payments`, `models.facts`)."""
+    """What a module of a part offers (`models.support`, `models.payments`, `models.facts`, `models.surveys`)."""
 
     def empty(self) -> Any:
         """A part with nothing in it."""
@@ -45,17 +45,19 @@ class Kind(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One kind of part: its name, how its bytes are read, and the module that knows the rest."""
+    """One kind of part: its name, how its bytes are read, the module that knows the rest, and how long what is finished is kept."""
 
     name: str
     read: Callable[[bytes], Any]
     kind: Kind
+    keep_us: int = KEEP_US
 
 
 PARTS: dict[str, Part] = {
     TICKETS: Part("support", msgspec.msgpack.Decoder(support.Support).decode, cast("Kind", support)),
     PAYMENTS: Part("payment", msgspec.msgpack.Decoder(payments.Payment).decode, cast("Kind", payments)),
     ACCOUNTS: Part("facts", msgspec.msgpack.Decoder(facts.Facts).decode, cast("Kind", facts)),
+    SURVEYS: Part("surveys", msgspec.msgpack.Decoder(surveys.Surveys).decode, cast("Kind", surveys), surveys.KEEP_US),
 }
 """The part that each rare input topic is folded into."""
 
@@ -88,6 +90,8 @@ def _fold_parts(
     columns: Columns, topic: str, batch: list[Any], slots: Ints, times: Ints, identity: NDArray[np.uint64]
 ) -> tuple[NDArray[np.int8], list[tuple[str, int]]]:
     part, index = PARTS[topic], TOPIC_INDEX[topic]
+    if topic == SURVEYS:
+        batch = surveys.prepared(batch, columns.read_text)
     shelf = columns.parts[part.name]
     outcome = np.zeros(len(batch), np.int8)
     of_account: dict[int, list[int]] = {}
@@ -98,7 +102,7 @@ def _fold_parts(
     changed, newest, applied, derived = [], [], [], []
     for slot, before in zip(accounts, columns.newest[accounts, index].tolist(), strict=True):
         opened = shelf.open(slot, part.read, part.kind.empty)
-        latest, count = _fold_part(part.kind, opened, batch, of_account[slot], at, who, before, outcome)
+        latest, count = _fold_part(part, opened, batch, of_account[slot], at, who, before, outcome)
         if count:
             shelf.changed(slot)
             changed.append(slot)
@@ -114,10 +118,10 @@ def _fold_parts(
 
 
 def _fold_part(
-    kind: Kind, opened: OpenPart, batch: list[Any], places: list[int], at: list[int], who: list[int], newest: int, outcome: NDArray[np.int8]
+    part: Part, opened: OpenPart, batch: list[Any], places: list[int], at: list[int], who: list[int], newest: int, outcome: NDArray[np.int8]
 ) -> tuple[int, int]:
     """Fold the events of one account; its newest event time, and how many were applied."""
-    state, known = opened.state, opened.known
+    kind, state, known = part.kind, opened.state, opened.known
     applied = 0
     for i in places:
         seen = known.get(who[i] >> WHO_SHIFT)
@@ -132,7 +136,7 @@ def _fold_part(
             applied += 1
             state.oldest_at = min(state.oldest_at, at[i])
             # What is old is looked for only when something can be, what is too much only when there were that many events.
-            if state.oldest_at < newest - KEEP_US or len(state.ids) >= KNOWN_IDS:
+            if state.oldest_at < newest - part.keep_us or len(state.ids) >= KNOWN_IDS:
                 kind.drop_old(state, newest)
                 state.oldest_at = kind.finished_at(state)
     return newest, applied

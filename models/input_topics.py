@@ -4,8 +4,9 @@ USAGE = "usage-events"
 TICKETS = "ticket-events"
 PAYMENTS = "payment-events"
 ACCOUNTS = "account-events"
+SURVEYS = "survey-events"
 
-INPUT_TOPICS: tuple[str, ...] = (USAGE, TICKETS, PAYMENTS, ACCOUNTS)
+INPUT_TOPICS: tuple[str, ...] = (USAGE, TICKETS, PAYMENTS, ACCOUNTS, SURVEYS)
 """The order is the stored one: add at the end, never reorder."""
 
 TOPIC_INDEX: dict[str, int] = {name: index for index, name in enumerate(INPUT_TOPICS)}

@@ -72,9 +72,9 @@ def write_number(last: Number | None, value: int, at: int, event_id: str) -> Num
     return Number(value, at, event_id) if wins(last, at, event_id) else last  # type: ignore[return-value]
 
 
-def let_go(ages: Iterable[tuple[int, str, bool]], newest: int) -> list[str]:
+def let_go(ages: Iterable[tuple[int, str, bool]], newest: int, keep_us: int = KEEP_US) -> list[str]:
     """The ids of the objects to drop, from `(newest time, id, is finished)` of each."""
-    horizon = newest - KEEP_US
+    horizon = newest - keep_us
     kept, dropped = [], []
     for age in ages:
         if age[2] and age[0] < horizon:

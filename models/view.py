@@ -13,6 +13,7 @@ from models.payments import Amount, Invoice
 from models.row import NEVER, NONE, RING_DAYS
 from models.scorecard import COMPONENTS
 from models.support import Ticket
+from models.surveys import Surveys
 from models.times import DAY_US
 
 View = dict[str, Any]
@@ -21,7 +22,7 @@ View = dict[str, Any]
 def state_view(columns: Columns, slot: int) -> View:
     """What is kept of an account; times are microseconds, days are days since 1970 as text."""
     newest, applied = columns.newest[slot].tolist(), columns.applied[slot].tolist()
-    support, payment, facts = (read_part(columns, name, slot) for name in ("support", "payment", "facts"))
+    support, payment, facts, surveys = (read_part(columns, name, slot) for name in ("support", "payment", "facts", "surveys"))
     return {
         "newest": {topic: newest[i] for i, topic in enumerate(INPUT_TOPICS) if newest[i] != NEVER},
         "applied": {topic: applied[i] for i, topic in enumerate(INPUT_TOPICS) if applied[i]},
@@ -42,6 +43,7 @@ def state_view(columns: Columns, slot: int) -> View:
         "credit_notes": _amounts(payment.credit_notes),
         "facts": {**_values(facts.texts), **_values(facts.numbers)},
         "contracts": {name: {"term_end": term.value} for name, term in facts.contracts.items()},
+        **_surveys(surveys),
     }
 
 
@@ -106,6 +108,32 @@ def _invoice(invoice: Invoice) -> View:
         "paid_at": invoice.paid_at,
         "newest_at": invoice.newest_at,
     }
+
+
+def _surveys(surveys: Surveys) -> View:
+    return {
+        "answers": [
+            {
+                "time": a.at,
+                "kind": a.kind,
+                "survey_id": a.survey_id,
+                "user_id": a.user_id,
+                "score": a.score,
+                "scale": [a.scale_min, a.scale_max],
+                "direction": "lower_better" if a.is_lower_better else "higher_better",
+                "ticket_id": a.ticket_id,
+            }
+            for a in _in_order(surveys.answers)
+        ],
+        "invitations": [
+            {"time": i.at, "kind": i.kind, "survey_id": i.survey_id, "user_id": i.user_id} for i in _in_order(surveys.invitations)
+        ],
+        "opinions": [{"time": o.at, "polarity": o.polarity, "themes": list(o.themes)} for o in _in_order(surveys.opinions)],
+    }
+
+
+def _in_order(objects: dict[str, Any]) -> list[Any]:
+    return [objects[name] for name in sorted(objects, key=lambda name: (objects[name].at, name))]
 
 
 def _amounts(amounts: dict[str, Amount]) -> View:

@@ -25,6 +25,7 @@ from models.fixed import Ints
 from models.health import Assessment, Band, Scale, assess
 from models.profile import NOBODY, Profile, profile_of
 from models.row import NEVER
+from models.texts import ReadText, unread
 from models.times import DAY_US
 from models.usage import Outcome
 from stream_app import scores
@@ -35,7 +36,7 @@ from stream_app.topics import Log
 CURSOR_KEY = b"\x00cursor"
 """The key of the record that says how far each input topic is folded into this partition."""
 
-KINDS: dict[bytes, str] = {b"r": "row", b"s": "support", b"p": "payment", b"f": "facts"}
+KINDS: dict[bytes, str] = {b"r": "row", b"s": "support", b"p": "payment", b"f": "facts", b"v": "surveys"}
 """The first byte of a stored key: which record of the account it is; the account's own key follows."""
 
 _KEY_OF_PART = {name: kind for kind, name in KINDS.items()}
@@ -109,7 +110,7 @@ class Definition:
     """What a worker was configured to make of events: the same for all its partitions.
 
     `kinds` says which input topic (`models.input_topics`) a topic of the broker is. `is_log_clock`: with no backlog the time is the
-    log's own, not the wall's, so that a replay of the past is not taken for silence.
+    log's own, not the wall's, so that a replay of the past is not taken for silence. `read_text` says what is kept of a text.
     """
 
     kinds: dict[str, str]
@@ -118,6 +119,7 @@ class Definition:
     config_version: str
     release: str
     is_log_clock: bool = False
+    read_text: ReadText = unread
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +210,7 @@ class Partition:
     def __init__(self, number: int, definition: Definition) -> None:
         self.number = number
         self.definition = definition
-        self.columns = Columns(definition.scale.ring_days)
+        self.columns = Columns(definition.scale.ring_days, definition.read_text)
         self.positions: dict[str, Position] = {}
         self.logs: Mapping[str, Log] = {}
         self._alerting = Alerting(definition.rules, definition.scale, self.columns, self.profile)

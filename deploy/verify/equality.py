@@ -130,6 +130,9 @@ TOPIC_OF: Final[dict[str, str]] = {
     "abandoned": "ticket-events",
     "facts": "account-events",
     "contracts": "account-events",
+    "answers": "survey-events",
+    "invitations": "survey-events",
+    "opinions": "survey-events",
 }
 """The input topic that a member of the state comes from; the others come from `payment-events`."""
 

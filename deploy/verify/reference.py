@@ -18,10 +18,12 @@ Shape: TypeAlias = "str | list[Shape] | dict[str, Shape]"
 Json: TypeAlias = Any
 Members: TypeAlias = dict[str, Json]
 Record: TypeAlias = Mapping[str, Json]
+ReadText: TypeAlias = Callable[[str, "str | None"], "tuple[int | None, Iterable[str]]"]
 
 DAY = 86_400_000_000
 LATENESS = 7 * DAY
 LET_GO = 105 * DAY
+LET_GO_SURVEYS = 200 * DAY
 DAYS_KEPT = 98
 OBJECTS_KEPT = 1_000
 IDS_KNOWN = {"usage-events": 64}
@@ -239,6 +241,7 @@ def _kept(
     object_of: Callable[[Event], str | None],
     may_go: Callable[[list[Event]], bool],
     newest_of: Callable[[list[Event]], int] = _newest,
+    let_go: int = LET_GO,
 ) -> dict[str, list[Event]]:
     """Replay a topic in order of arrival, letting objects go after each event: the events that each object kept has."""
     kept: dict[str, list[Event]] = {}
@@ -250,7 +253,7 @@ def _kept(
         if identity is not None:
             kept.setdefault(identity, []).append(event)
             newest_at[identity] = newest_of(kept[identity])
-        old = [each for each, at in newest_at.items() if newest - at > LET_GO]
+        old = [each for each, at in newest_at.items() if newest - at > let_go]
         for each in old:
             if may_go(kept[each]):
                 del kept[each], newest_at[each]
@@ -372,6 +375,22 @@ def _facts(applied: Sequence[Event]) -> Members:
     return facts
 
 
+def _survey_answer(event: Event) -> Members:
+    data = event.data
+    return {
+        "time": event.time,
+        **{name: data[name] for name in ("kind", "survey_id", "user_id", "direction")},
+        "score": half_up(exact(data["score"]) * 1_000_000),
+        "scale": [data["scale_min"], data["scale_max"]],
+        "ticket_id": data.get("ticket_id"),
+    }
+
+
+def _text_in(event: Event) -> str | None:
+    text = event.data.get("text" if event.type == "feedback.received" else "comment") or ""
+    return text if text.strip() else None
+
+
 def _per_day_at_most(times: Iterable[int], most: int) -> dict[int, int]:
     return {day: min(count, most) for day, count in Counter(time // DAY for time in times).items()}
 
@@ -383,8 +402,9 @@ def _by_window(name: str, days: Mapping[int, int], today: int) -> dict[str, Frac
 class Oracle:
     """All that was applied to one account, in order of arrival, and what docs/state.md says follows from it."""
 
-    def __init__(self) -> None:
-        """Start as an account of which nothing is known."""
+    def __init__(self, read_text: ReadText = lambda _text, _language: (None, ())) -> None:
+        """Start as an account of which nothing is known; `read_text` gives polarity and themes of a text in a language."""
+        self._read_text = read_text
         self._applied: dict[str, list[Event]] = {}
         self._newest: dict[str, int] = {}
         self._state: Members | None = None
@@ -413,6 +433,7 @@ class Oracle:
             **self._tickets(),
             **self._payments(),
             **self._account(),
+            **self._surveys(),
         }
 
     def _of(self, topic: str) -> list[Event]:
@@ -480,6 +501,30 @@ class Oracle:
             "contracts": {
                 identity: {"term_end": _last_write(events, lambda event: event.data.get("term_end"))} for identity, events in terms.items()
             },
+        }
+
+    def _surveys(self) -> Members:
+        def kept(is_one: Callable[[Event], bool]) -> list[Event]:
+            objects = _kept(
+                self._of("survey-events"),
+                lambda event: f"{event.id}\0{event.source}" if is_one(event) else None,
+                may_go=lambda _: True,
+                newest_of=lambda events: events[-1].time,
+                let_go=LET_GO_SURVEYS,
+            )
+            return sorted((events[-1] for events in objects.values()), key=lambda event: event.rank)
+
+        def opinion(event: Event) -> Members:
+            polarity, themes = self._read_text(_text_in(event) or "", event.data.get("language"))
+            return {"time": event.time, "polarity": polarity, "themes": list(themes)}
+
+        offered = kept(lambda event: event.type == "survey.offered")
+        return {
+            "answers": [_survey_answer(event) for event in kept(lambda event: event.type == "survey.answered")],
+            "invitations": [
+                {"time": event.time, **{name: event.data[name] for name in ("kind", "survey_id", "user_id")}} for event in offered
+            ],
+            "opinions": [opinion(event) for event in kept(lambda event: _text_in(event) is not None)],
         }
 
     def measures(self, as_of_us: int) -> dict[str, Fraction | None]:
@@ -627,8 +672,13 @@ def band(score: int | None, coverage: int) -> str:
     return next(name for upper, name in BANDS if score < upper * SCALE)
 
 
-def replay(records: Iterable[tuple[str, Record]]) -> tuple[dict[str, Oracle], list[Outcome]]:
+def replay(records: Iterable[tuple[str, Record]], read_text: ReadText | None = None) -> tuple[dict[str, Oracle], list[Outcome]]:
     """Apply `(topic, record)` of many accounts in order: the oracle of each account, and each record's outcome."""
     accounts: dict[str, Oracle] = {}
-    outcomes = [accounts.setdefault(record["subject"], Oracle()).apply(topic, record) for topic, record in records]
+    outcomes: list[Outcome] = []
+    for topic, record in records:
+        account = accounts.get(record["subject"])
+        if account is None:
+            account = accounts[record["subject"]] = Oracle() if read_text is None else Oracle(read_text)
+        outcomes.append(account.apply(topic, record))
     return accounts, outcomes

@@ -1,8 +1,8 @@
-"""Valid input records of the four topics, in order of arrival: seeded for long runs, and as a Hypothesis strategy.
+"""Valid input records of the topics keyed by account, in order of arrival: seeded for long runs, and as a Hypothesis strategy.
 
 The same code writes both, from anything that behaves like `random.Random`. Beyond plausible events it seeks the edges
 of docs/state.md: records sent again (unchanged, rewritten, or with other content), disorder up to and beyond seven
-days, ties in time, midnights, distances of exactly 7, 97, 98 and 105 days, few object ids, bursts of one account, ids
+days, ties in time, midnights, distances of exactly 7, 97, 98, 105 and 200 days, few object ids, bursts of one account, ids
 beyond ASCII.
 """
 
@@ -23,7 +23,7 @@ HOUR = 3_600 * SECOND
 DAY = 24 * HOUR
 GRACE = 7 * DAY
 START = 1_767_225_600 * SECOND  # 2026-01-01T00:00:00Z
-EDGE_DAYS = (0, 1, 7, 14, 28, 90, 91, 97, 98, 104, 105, 112)
+EDGE_DAYS = (0, 1, 7, 14, 28, 90, 91, 97, 98, 104, 105, 112, 200)
 BURST = 70
 ACCOUNTS = ("acme", "grüne-wiese", "株式会社", "a b", "fox/🦊", "caf\u00e9", "cafe\u0301", "x" * 256)
 SOURCES = ("segment", "/app/production", "https://example.com/é")
@@ -83,6 +83,7 @@ TYPES: dict[str, tuple[str, ...]] = {
         "recommendation.made",
         "recommendation.actioned",
     ),
+    "survey-events": ("survey.offered", "survey.answered", "feedback.received"),
 }
 TOPIC_OF = {kind: topic for topic, kinds in TYPES.items() for kind in kinds}
 
@@ -96,7 +97,7 @@ class Scene:
     days: int = 60
     object_ids: int = 5
     topics: Mapping[str, int] = field(
-        default_factory=lambda: {"usage-events": 8, "ticket-events": 5, "payment-events": 5, "account-events": 2},
+        default_factory=lambda: {"usage-events": 8, "ticket-events": 5, "payment-events": 5, "account-events": 2, "survey-events": 3},
     )
     hot: float = 0.3
     disorder: float = 0.4
@@ -247,6 +248,7 @@ class _Author:
             "ticket-events": self._ticket,
             "payment-events": self._payment,
             "account-events": self._facts,
+            "survey-events": self._survey,
         }
         return writers[TOPIC_OF[kind]](kind)
 
@@ -435,6 +437,25 @@ class _Author:
             "champion.left": lambda: {"user_id": user["user_id"]},
         }
         return writers[kind]()
+
+    def _survey(self, kind: str) -> Record:
+        if kind == "feedback.received":
+            text = self._pick("Love it!", "We are moving to a competitor.", " \n", "", "Zu teuer.")
+            return {"channel": self._pick("in_app", "email"), "text": text, **self._maybe(language=self._pick("en", "de"), rating=4.5)}
+        survey = self._pick("nps", "csat", "ces", "custom")
+        asked = {"survey_id": self._id("q"), "kind": survey, "user_id": self._id("u")}
+        if kind == "survey.offered":
+            return asked
+        least, most = (self._pick(0, 1), 10) if survey == "nps" else self._pick((1, 5), (1, 7), (0, 1), (-2, 2), (0, 100))
+        score = self._rng.randint(least, most)
+        return {
+            **asked,
+            "score": self._pick(score, float(score)) if survey == "nps" else self._pick(score, (least + most) / 2, least + 0.1234567),
+            "scale_min": least,
+            "scale_max": most,
+            **({} if survey == "nps" or self._flag() else {"direction": self._pick("higher_better", "lower_better")}),
+            **self._maybe(ticket_id=self._id("t"), comment=self._pick("Grrr!", "", "ok"), language="en"),
+        }
 
     def _account_facts(self) -> Record:
         return {

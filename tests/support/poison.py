@@ -20,6 +20,7 @@ USAGE = "usage-events"
 TICKETS = "ticket-events"
 PAYMENTS = "payment-events"
 ACCOUNTS = "account-events"
+SURVEYS = "survey-events"
 
 STRUCTURED = (("content-type", b"application/cloudevents+json; charset=UTF-8"),)
 
@@ -111,6 +112,9 @@ def _data(name: str, reason: Reason, data: Json, kind: str = "usage.event", topi
 
 
 _DATA = {"event": "report_exported"}
+_ASKED = {"survey_id": "q1", "kind": "csat", "user_id": "u1"}
+_CSAT = {**_ASKED, "score": 4, "scale_min": 1, "scale_max": 5}
+_NPS = {**_ASKED, "kind": "nps", "score": 9, "scale_min": 0, "scale_max": 10}
 _SUBSCRIPTION = {
     "subscription_id": "sub_1",
     "status": "active",
@@ -301,6 +305,27 @@ _PAYLOAD = [
         "subscription.upserted",
         PAYMENTS,
     ),
+    _data("a survey answer with no scale", Reason.MISSING_MEMBER, {**_ASKED, "score": 4}, "survey.answered", SURVEYS),
+    _data(
+        "a survey answer of nobody",
+        Reason.MISSING_MEMBER,
+        {name: value for name, value in _CSAT.items() if name != "user_id"},
+        "survey.answered",
+        SURVEYS,
+    ),
+    _data("a score as a text", Reason.BAD_TYPE, {**_CSAT, "score": "good"}, "survey.answered", SURVEYS),
+    _data("an nps score with a fraction", Reason.BAD_TYPE, {**_NPS, "score": 8.5}, "survey.answered", SURVEYS),
+    _data("an nps score of 11", Reason.BAD_VALUE, {**_NPS, "score": 11}, "survey.answered", SURVEYS),
+    _data("an nps score of -1", Reason.BAD_VALUE, {**_NPS, "score": -1}, "survey.answered", SURVEYS),
+    _data("an nps score of 0 on 1 to 10", Reason.BAD_VALUE, {**_NPS, "scale_min": 1, "score": 0}, "survey.answered", SURVEYS),
+    _data("nps on 0 to 5", Reason.BAD_VALUE, {**_NPS, "scale_max": 5, "score": 4}, "survey.answered", SURVEYS),
+    _data("nps where less is better", Reason.BAD_VALUE, {**_NPS, "direction": "lower_better"}, "survey.answered", SURVEYS),
+    _data("a score below its scale", Reason.BAD_VALUE, {**_CSAT, "score": 0.5}, "survey.answered", SURVEYS),
+    _data("a score above its scale", Reason.BAD_VALUE, {**_CSAT, "score": 5.5}, "survey.answered", SURVEYS),
+    _data("a scale of one point", Reason.BAD_VALUE, {**_CSAT, "scale_min": 5, "score": 5}, "survey.answered", SURVEYS),
+    _data("a scale with a fraction", Reason.BAD_TYPE, {**_CSAT, "scale_max": 5.5}, "survey.answered", SURVEYS),
+    _data("a survey of another kind", Reason.BAD_VALUE, {**_ASKED, "kind": "pmf"}, "survey.offered", SURVEYS),
+    _data("feedback with no text", Reason.MISSING_MEMBER, {"channel": "email"}, "feedback.received", SURVEYS),
     _data("a session that started on a date", Reason.BAD_TIME, {"session_id": "s", "started_at": "2024-01-02"}, "usage.session"),
 ]
 
@@ -403,6 +428,13 @@ HARMLESS: tuple[Harmless, ...] = tuple(
             _harmless(
                 "a price of parts of cents", text(event("subscription.upserted", data=_SUBSCRIPTION)).replace(b"4900", b'"0.125"'), PAYMENTS
             ),
+            _harmless("nps on 1 to 10", text(event("survey.answered", data={**_NPS, "scale_min": 1, "score": 1})), SURVEYS),
+            _harmless("an nps score as a whole float", text(event("survey.answered", data={**_NPS, "score": 10.0})), SURVEYS),
+            _harmless(
+                "good as 1 of 0 to 1", text(event("survey.answered", data={**_CSAT, "scale_min": 0, "scale_max": 1, "score": 1})), SURVEYS
+            ),
+            _harmless("half a point", text(event("survey.answered", data={**_CSAT, "score": 3.5, "direction": "lower_better"})), SURVEYS),
+            _harmless("feedback with nothing in it", text(event("feedback.received", data={"channel": "", "text": ""})), SURVEYS),
             _harmless("a ticket and no more", text(event("ticket.created", data={"ticket_id": "t9"})), TICKETS),
         ]
     )

@@ -26,6 +26,10 @@ NOT_SAID_BY_A_SCHEMA = {
     "an integer beyond 64 bits among properties",
     "an integer of 5,000 digits among properties",
     "an amount as a float",  # 49.0 is an integer for JSON Schema
+    "a score below its scale",  # a schema cannot compare two members
+    "a score above its scale",
+    "a scale of one point",
+    "an nps score of 0 on 1 to 10",
     "a count of 5,000 digits",  # Python's own reader gives up
 }
 SAID_BY_A_SCHEMA = {Reason.MISSING_MEMBER, Reason.BAD_TYPE, Reason.BAD_VALUE, Reason.BAD_TIME}
