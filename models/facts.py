@@ -1,12 +1,16 @@
-"""What is known of an account itself (docs/state.md section 5): name, segment, owner, contracts; last write by `(time, id)`."""
+"""What is known of an account itself (docs/state.md section 5): name, segment, owner, contracts; last write by `(time, id)`.
+
+Its users, trials, renewals and the like are `models.lifecycle`, in the same part.
+"""
 
 from collections.abc import Sequence
 
 import msgspec
 
-from models import events
+from models import events, lifecycle
 from models.columns import Columns
 from models.fixed import Ints
+from models.lifecycle import Lifecycle
 from models.parts import END_OF_TIME, OBJECTS_MAX, Derived, Number, Write, rank, write, write_number
 from models.times import parse_us
 
@@ -22,6 +26,7 @@ class Facts(msgspec.Struct, array_like=True, gc=False):
     numbers: dict[str, Number]
     contracts: dict[str, Number]
     oldest_at: int = END_OF_TIME
+    life: Lifecycle = msgspec.field(default_factory=Lifecycle)
 
     def text(self, name: str) -> str | None:
         """The value of a text fact."""
@@ -44,7 +49,8 @@ def empty() -> Facts:
 
 
 def fold(facts: Facts, event: object, at: int) -> None:
-    """Take one account event into the facts; types that nothing is kept of yet change nothing."""
+    """Take one account event into the facts, and into the life of the account."""
+    lifecycle.fold(facts.life, event, at)
     match event:
         case events.AccountCreated() | events.AccountUpdated():
             _members(facts, event, at)
@@ -93,13 +99,14 @@ def _number(facts: Facts, name: str, value: int, at: int, event_id: str) -> None
     facts.numbers[name] = write_number(facts.numbers.get(name), value, at, event_id)
 
 
-def finished_at(_facts: Facts) -> int:
-    """Nothing of the facts grows old."""
-    return END_OF_TIME
+def finished_at(facts: Facts) -> int:
+    """When the oldest object of the account's life ended; facts do not grow old."""
+    return lifecycle.finished_at(facts.life)
 
 
 def drop_old(facts: Facts, newest: int) -> None:
-    """Do nothing: facts stay."""
+    """Let go of what is old, or too many, in the account's life; facts stay."""
+    lifecycle.drop_old(facts.life, newest)
 
 
 def derived(_columns: Columns, facts: Facts) -> Derived:

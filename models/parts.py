@@ -6,7 +6,7 @@ stored in a record of its own only when it changed.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -57,7 +57,14 @@ class Number(msgspec.Struct, array_like=True, gc=False):
     id: str
 
 
-def wins(last: Write | Number | None, at: int, event_id: str) -> bool:
+class Written(Protocol):
+    """Anything that has the time and the rank of its last write."""
+
+    at: int
+    id: str
+
+
+def wins(last: Written | None, at: int, event_id: str) -> bool:
     """Whether a write at `(at, event_id)` comes after the last one."""
     return last is None or (at, event_id) > (last.at, last.id)
 

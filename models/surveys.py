@@ -77,6 +77,7 @@ def prepared(batch: Iterable[Any], read: ReadText) -> list[Heard]:
 
 
 def _text_of(event: Any) -> str | None:
+    text: str | None
     match event:
         case events.FeedbackReceived():
             text = event.data.text

@@ -8,6 +8,7 @@ from models.columns import Columns
 from models.fold import read_part
 from models.health import BAND_NAMES
 from models.input_topics import INPUT_TOPICS
+from models.lifecycle import Lifecycle, Signup
 from models.parts import Number, Write
 from models.payments import Amount, Invoice
 from models.row import NEVER, NONE, RING_DAYS
@@ -44,6 +45,7 @@ def state_view(columns: Columns, slot: int) -> View:
         "facts": {**_values(facts.texts), **_values(facts.numbers)},
         "contracts": {name: {"term_end": term.value} for name, term in facts.contracts.items()},
         **_surveys(surveys),
+        **_lifecycle(facts.life),
     }
 
 
@@ -108,6 +110,73 @@ def _invoice(invoice: Invoice) -> View:
         "paid_at": invoice.paid_at,
         "newest_at": invoice.newest_at,
     }
+
+
+def _lifecycle(life: Lifecycle) -> View:
+    return {
+        "users": {name: {"is_there": user.is_there, "role": _value(user.role)} for name, user in life.users.items()},
+        "trials": {
+            name: {
+                "started_at": trial.started_at,
+                "converted_at": trial.converted_at,
+                "ended_at": trial.ended_at,
+                "starts_at": _value(trial.starts),
+                "ends_at": _value(trial.ends),
+                "card_on_file": None if trial.card is None else trial.card.value == 1,
+            }
+            for name, trial in life.trials.items()
+        },
+        "signups": {name: _signup(signup) for name, signup in life.signups.items()},
+        "steps": {_shown(name): {"time": step.at} for name, step in life.steps.items()},
+        "terms": {
+            _shown(name): {
+                "contract_id": term.contract_id,
+                "term_end": term.end,
+                "term_start": _value(term.start),
+                "mrr": None if term.mrr is None else [term.mrr.amount_minor, term.mrr.currency],
+            }
+            for name, term in life.terms.items()
+        },
+        "renewal_outcomes": {
+            _shown(name): {
+                "time": one.at,
+                "contract_id": one.contract_id,
+                "outcome": one.outcome,
+                "term_start": one.start,
+                "term_end": one.end,
+                "mrr": None if one.amount_minor is None else [one.amount_minor, one.currency],
+            }
+            for name, one in life.outcomes.items()
+        },
+        "referrals": {
+            name: {"made_at": one.made_at, "converted_at": one.converted_at, "referred_account": _value(one.referred)}
+            for name, one in life.referrals.items()
+        },
+        "touchpoints": {
+            _shown(name): {"time": one.at, "kind": one.kind, "is_two_way": one.is_two_way} for name, one in life.touchpoints.items()
+        },
+        "recommendations": {
+            _shown(name): {"made_at": one.made_at, "actioned_at": one.actioned_at} for name, one in life.recommendations.items()
+        },
+        "pulse": _value(life.pulse),
+        "features": None if life.features is None else list(life.features.names),
+        "contact_at": life.contact_at,
+        "champion_left_at": life.champion_left_at,
+        "acquired": None if life.acquired is None else _signup(life.acquired),
+    }
+
+
+def _signup(signup: Signup) -> View:
+    return {"time": signup.at, "channel": signup.channel, "referred_by": signup.referred_by, "visitor_id": signup.visitor_id}
+
+
+def _shown(name: str) -> str:
+    """A key that is made of several parts."""
+    return name.replace("\0", "|")
+
+
+def _value(last: Write | Number | None) -> str | int | None:
+    return None if last is None else last.value
 
 
 def _surveys(surveys: Surveys) -> View:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from deploy.verify import reference as oracle
+from deploy.verify.reference_lifecycle import KINDS
 from models.health import Scale, assess
 from models.scorecard import COMPONENTS, Scorecard
 from models.view import state_view
@@ -130,6 +131,7 @@ TOPIC_OF: Final[dict[str, str]] = {
     "abandoned": "ticket-events",
     "facts": "account-events",
     "contracts": "account-events",
+    **dict.fromkeys((*KINDS, "pulse", "features", "contact_at", "champion_left_at", "acquired"), "account-events"),
     "answers": "survey-events",
     "invitations": "survey-events",
     "opinions": "survey-events",

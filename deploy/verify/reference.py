@@ -13,6 +13,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Literal, TypeAlias
 
+from deploy.verify.reference_lifecycle import lifecycle
+
 Outcome: TypeAlias = Literal["applied", "duplicate", "late", "dead_letter"]
 Shape: TypeAlias = "str | list[Shape] | dict[str, Shape]"
 Json: TypeAlias = Any
@@ -434,6 +436,7 @@ class Oracle:
             **self._payments(),
             **self._account(),
             **self._surveys(),
+            **lifecycle(self._of("account-events")),
         }
 
     def _of(self, topic: str) -> list[Event]:

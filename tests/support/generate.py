@@ -415,13 +415,15 @@ class _Author:
 
     def _facts(self, kind: str) -> Record:
         user = {"user_id": self._id("u"), "role": self._pick("champion", "sponsor", "admin", "member")}
-        if kind.startswith("user."):
+        if kind == "user.role_changed":
             return user
+        if kind.startswith("user."):
+            return {"user_id": user["user_id"], **self._maybe(role=user["role"])}
         writers: dict[str, Callable[[], Record]] = {
             **dict.fromkeys(("account.created", "account.updated", "account.deleted"), self._account_facts),
             **dict.fromkeys(("trial.started", "trial.converted", "trial.ended"), self._trial),
             **dict.fromkeys(("contract.signed", "renewal.due", "renewal.outcome"), self._contract),
-            **dict.fromkeys(("recommendation.made", "recommendation.actioned"), dict),
+            **dict.fromkeys(("recommendation.made", "recommendation.actioned"), lambda: self._maybe(recommendation_id=self._id("rec"))),
             **dict.fromkeys(
                 ("referral.made", "referral.converted"),
                 lambda: {"referral_id": self._id("r"), **self._maybe(referred_account="other")},
@@ -429,10 +431,18 @@ class _Author:
             "account.owner_changed": lambda: {"from": "ana", "to": self._pick("ana", "bo", "zoë")},
             "account.stage_changed": lambda: {"from": "trial", "to": self._pick("onboarding", "adopted", "churned")},
             "account.aliased": lambda: {"alias": {"system": "stripe", "id": self._id("cus_")}},
-            "signup.completed": lambda: {"user_id": user["user_id"], "channel": "web"},
-            "onboarding.step_completed": lambda: {"step": self._id("step"), "checklist": "default"},
-            "entitlement.changed": lambda: {"features": ["sso"], "seats": self._rng.randrange(500)},
-            "touchpoint.logged": lambda: {"kind": self._pick("meeting", "qbr"), "direction": "outbound"},
+            "signup.completed": lambda: {
+                "user_id": user["user_id"],
+                **self._maybe(channel=self._pick("web", "ads"), visitor_id=self._id("v"), referred_by=self._pick("other", self._account)),
+            },
+            "onboarding.step_completed": lambda: {"step": self._id("step"), **self._maybe(checklist=self._pick("default", "admin"))},
+            "entitlement.changed": lambda: self._maybe(
+                features=self._pick(["sso"], [], ["sso", "api", "sso"]), seats=self._rng.randrange(500)
+            ),
+            "touchpoint.logged": lambda: {
+                "kind": self._pick("meeting", "qbr", "email", "call"),
+                **self._maybe(direction=self._pick("outbound", "Inbound"), outcome=self._pick("held", "no_show")),
+            },
             "csm.pulse_set": lambda: {"value": self._pick(1, 5, "red", "green"), "comment": "…"},
             "champion.left": lambda: {"user_id": user["user_id"]},
         }
@@ -480,16 +490,16 @@ class _Author:
         return {
             "trial_id": self._id("tr"),
             "plan": "pro",
-            "card_on_file": self._flag(),
-            "starts_at": self._moment(-14, 0),
-            "ends_at": self._moment(0, 14),
+            **self._maybe(card_on_file=self._flag(), starts_at=self._moment(-14, 0), ends_at=self._moment(0, 14)),
         }
 
     def _contract(self) -> Record:
         return {
             "contract_id": self._id("c"),
-            "term_start": self._moment(-365, -1),
-            "term_end": self._moment(1, 365),
-            "mrr": self._money(),
-            **self._maybe(outcome="renewed"),
+            **self._maybe(
+                term_start=self._moment(-365, -1),
+                term_end=self._pick(self._moment(1, 365), "2026-03-01T00:00:00Z"),
+                mrr=self._money(),
+                outcome=self._pick("renewed", "lapsed"),
+            ),
         }
