@@ -7,11 +7,13 @@ into columns when it changes (`models.parts`).
 
 from collections.abc import Mapping
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models import row
+from models.months import UTC_ZONE
 from models.row import NEVER, RING_DAYS
 from models.shelf import Shelf
 from models.texts import ReadText, unread
@@ -101,12 +103,13 @@ class Columns:
     is_dirty: NDArray[np.bool_]
     is_unassessed: NDArray[np.bool_]
 
-    def __init__(self, ring_days: Mapping[str, int] | None = None, read_text: ReadText = unread) -> None:
+    def __init__(self, ring_days: Mapping[str, int] | None = None, read_text: ReadText = unread, zone: ZoneInfo = UTC_ZONE) -> None:
         """`ring_days` says how many days each derived ring holds; as many as the usage ring when it is not given.
 
-        `read_text` is what texts are read with before they are let go of.
+        `read_text` is what texts are read with before they are let go of, `zone` that of the months.
         """
         self.read_text = read_text
+        self.zone = zone
         self.slots: dict[bytes, int] = {}
         self.keys: list[bytes] = []
         self.parts: dict[str, Shelf] = {name: Shelf() for name in PART_NAMES}

@@ -6,12 +6,13 @@ Synchronous and deterministic: the state after a list of events does not depend 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
+from zoneinfo import ZoneInfo
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models import events, facts, payments, support, surveys, usage
+from models import events, facts, monthly, payments, support, support_figures, surveys, surveys_figures, usage
 from models.columns import Columns
 from models.fixed import Ints
 from models.input_topics import ACCOUNTS, PAYMENTS, SURVEYS, TICKETS, TOPIC_INDEX, USAGE
@@ -45,19 +46,25 @@ class Kind(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One kind of part: its name, how its bytes are read, the module that knows the rest, and how long what is finished is kept."""
+    """One kind of part: its name, how its bytes are read, and the module that knows the rest.
+
+    `keep_us` is how long what is finished is kept; `count` counts the figures of its months.
+    """
 
     name: str
     read: Callable[[bytes], Any]
     kind: Kind
     keep_us: int = KEEP_US
+    count: monthly.Count | None = None
 
 
 PARTS: dict[str, Part] = {
-    TICKETS: Part("support", msgspec.msgpack.Decoder(support.Support).decode, cast("Kind", support)),
+    TICKETS: Part("support", msgspec.msgpack.Decoder(support.Support).decode, cast("Kind", support), count=support_figures.count),
     PAYMENTS: Part("payment", msgspec.msgpack.Decoder(payments.Payment).decode, cast("Kind", payments)),
     ACCOUNTS: Part("facts", msgspec.msgpack.Decoder(facts.Facts).decode, cast("Kind", facts)),
-    SURVEYS: Part("surveys", msgspec.msgpack.Decoder(surveys.Surveys).decode, cast("Kind", surveys), surveys.KEEP_US),
+    SURVEYS: Part(
+        "surveys", msgspec.msgpack.Decoder(surveys.Surveys).decode, cast("Kind", surveys), surveys.KEEP_US, surveys_figures.count
+    ),
 }
 """The part that each rare input topic is folded into."""
 
@@ -102,7 +109,7 @@ def _fold_parts(
     changed, newest, applied, derived = [], [], [], []
     for slot, before in zip(accounts, columns.newest[accounts, index].tolist(), strict=True):
         opened = shelf.open(slot, part.read, part.kind.empty)
-        latest, count = _fold_part(part, opened, batch, of_account[slot], at, who, before, outcome)
+        latest, count = _fold_part(part, opened, batch, of_account[slot], at, who, before, outcome, columns.zone)
         if count:
             shelf.changed(slot)
             changed.append(slot)
@@ -118,7 +125,15 @@ def _fold_parts(
 
 
 def _fold_part(
-    part: Part, opened: OpenPart, batch: list[Any], places: list[int], at: list[int], who: list[int], newest: int, outcome: NDArray[np.int8]
+    part: Part,
+    opened: OpenPart,
+    batch: list[Any],
+    places: list[int],
+    at: list[int],
+    who: list[int],
+    newest: int,
+    outcome: NDArray[np.int8],
+    zone: ZoneInfo,
 ) -> tuple[int, int]:
     """Fold the events of one account; its newest event time, and how many were applied."""
     kind, state, known = part.kind, opened.state, opened.known
@@ -135,6 +150,8 @@ def _fold_part(
             opened.remember(who[i])
             applied += 1
             state.oldest_at = min(state.oldest_at, at[i])
+            if part.count is not None:
+                monthly.close(state, newest, zone, part.count)
             # What is old is looked for only when something can be, what is too much only when there were that many events.
             if state.oldest_at < newest - part.keep_us or len(state.ids) >= KNOWN_IDS:
                 kind.drop_old(state, newest)

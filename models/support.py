@@ -1,6 +1,8 @@
 """The tickets of an account (docs/state.md section 3): folded one event at a time, last write by `(time, id)`."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from enum import IntEnum
 from typing import Any
 
 import msgspec
@@ -8,12 +10,36 @@ import msgspec
 from models import events
 from models.columns import Columns
 from models.fixed import Ints
-from models.parts import END_OF_TIME, Derived, Write, day_ring, let_go, oldest, put_rings, rank, write
+from models.monthly import Months
+from models.parts import END_OF_TIME, KEEP_US, OBJECTS_MAX, Derived, Write, day_ring, let_go, oldest, put_rings, rank, write
 from models.times import DAY_US
 
 OPEN = frozenset({"new", "open", "pending", "hold"})
 URGENT = frozenset({"high", "urgent"})
 NOT_COUNTED = frozenset({"merged", "deleted", "moved"})
+
+
+CHANGES_MAX = 64
+"""Changes of a ticket that are remembered with their times, the newest ones."""
+
+DEPARTMENTS_MAX = 2
+AGENTS_MAX = 8
+
+
+class Change(IntEnum):
+    """What happened to a ticket; at one instant in this order."""
+
+    CREATED = 0
+    OPENED = 1
+    REOPENED = 2
+    SOLVED = 3
+    CLOSED = 4
+    MOVED = 5
+    MERGED = 6
+    DELETED = 7
+    REPLIED = 8
+    URGENT = 9
+    CALM = 10
 
 
 class Ticket(msgspec.Struct, array_like=True, gc=False):
@@ -30,6 +56,20 @@ class Ticket(msgspec.Struct, array_like=True, gc=False):
     agent_replies: int = 0
     reopens: int = 0
     solved_at: int | None = None
+    changes: list[tuple[int, int]] = []
+    departments: dict[str, int] = {}
+    agents: list[tuple[int, str]] = []
+
+    def note(self, at: int, change: Change) -> None:
+        """Remember a change."""
+        _insert(self.changes, (at, int(change)), CHANGES_MAX)
+
+    def involve(self, department: str | None, at: int) -> None:
+        """Remember which departments had to do with it first, and since when."""
+        if department is not None:
+            self.departments[department] = min(self.departments.get(department, at), at)
+            if len(self.departments) > DEPARTMENTS_MAX:
+                del self.departments[max(self.departments, key=lambda name: (self.departments[name], name))]
 
     @property
     def is_open(self) -> bool:
@@ -57,6 +97,16 @@ class Support(msgspec.Struct, array_like=True, gc=False):
     tickets: dict[str, Ticket]
     abandoned: int = 0
     oldest_at: int = END_OF_TIME
+    calls: list[int] = []
+    months: Months = msgspec.field(default_factory=Months)
+
+
+def _insert(known: list[Any], new: Any, most: int) -> None:
+    """Put something into an ordered list that holds everything once, and the greatest only."""
+    place = bisect_left(known, new)
+    if known[place : place + 1] != [new]:
+        known.insert(place, new)
+        del known[: max(len(known) - most, 0)]
 
 
 def empty() -> Support:
@@ -66,6 +116,8 @@ def empty() -> Support:
 
 def fold(support: Support, event: Any, at: int) -> None:
     """Take one ticket event into the account's tickets."""
+    if type(event) is events.TicketAbandoned:
+        _insert(support.calls, at, OBJECTS_MAX)
     if event.data.ticket_id is None:
         support.abandoned += 1
     else:
@@ -77,13 +129,15 @@ def fold(support: Support, event: Any, at: int) -> None:
 
 def finished_at(support: Support) -> int:
     """The least newest time of a ticket that is not open: when it is old enough, `drop_old` has something to do."""
-    return oldest(ticket.newest_at for ticket in support.tickets.values() if not ticket.is_open)
+    finished = oldest(ticket.newest_at for ticket in support.tickets.values() if not ticket.is_open)
+    return min(finished, support.calls[0]) if support.calls else finished
 
 
 def drop_old(support: Support, newest: int) -> None:
     """Let go of what is finished and old, or too many; `newest` is the account's newest ticket event."""
     for name in let_go(((t.newest_at, name, not t.is_open) for name, t in support.tickets.items()), newest):
         del support.tickets[name]
+    del support.calls[: bisect_left(support.calls, newest - KEEP_US)]
 
 
 def _ticket(support: Support, ticket_id: str, at: int) -> Ticket:
@@ -99,6 +153,9 @@ def _create(ticket: Ticket, event: events.TicketCreated, at: int) -> None:
     ticket.created_at = at if ticket.created_at is None else min(ticket.created_at, at)
     ticket.status = write(ticket.status, "new", at, name)
     ticket.priority = write(ticket.priority, event.data.priority, at, name)
+    ticket.note(at, Change.CREATED)
+    ticket.note(at, Change.URGENT if event.data.priority in URGENT else Change.CALM)
+    ticket.involve(event.data.department, at)
     if ticket.created is None or (at, name) > ticket.created:
         ticket.created = (at, name)
         ticket.kind = event.data.kind
@@ -107,41 +164,59 @@ def _create(ticket: Ticket, event: events.TicketCreated, at: int) -> None:
 
 def _change_status(ticket: Ticket, event: events.TicketStatusChanged, at: int) -> None:
     ticket.status = write(ticket.status, event.data.to, at, rank(event))
+    ticket.note(at, _STATUS_CHANGES.get(event.data.to, Change.OPENED))
     if event.data.to in ("solved", "closed"):
         ticket.solved_at = at if ticket.solved_at is None else max(ticket.solved_at, at)
 
 
 def _change_priority(ticket: Ticket, event: events.TicketPriorityChanged, at: int) -> None:
     ticket.priority = write(ticket.priority, event.data.to, at, rank(event))
+    ticket.note(at, Change.URGENT if event.data.to in URGENT else Change.CALM)
+
+
+def _assign(ticket: Ticket, event: events.TicketAssigned, at: int) -> None:
+    ticket.involve(event.data.department, at)
+    if event.data.agent_id is not None:
+        _insert(ticket.agents, (at, event.data.agent_id), AGENTS_MAX)
 
 
 def _reply(ticket: Ticket, event: events.TicketReplied, at: int) -> None:
+    ticket.involve(event.data.department, at)
     if event.data.author_role == "agent" and event.data.public:
+        ticket.note(at, Change.REPLIED)
         ticket.agent_replies += 1
         ticket.first_reply_at = at if ticket.first_reply_at is None else min(ticket.first_reply_at, at)
 
 
 def _reopen(ticket: Ticket, event: events.TicketReopened, at: int) -> None:
     ticket.reopens += 1
+    ticket.note(at, Change.REOPENED)
     ticket.status = write(ticket.status, "open", at, rank(event))
 
 
 def _merge(ticket: Ticket, event: events.TicketMerged, at: int) -> None:
     ticket.status = write(ticket.status, "merged", at, rank(event))
+    ticket.note(at, Change.MERGED)
 
 
 def _delete(ticket: Ticket, event: events.TicketDeleted, at: int) -> None:
     ticket.status = write(ticket.status, "deleted", at, rank(event))
+    ticket.note(at, Change.DELETED)
 
 
 def _move(ticket: Ticket, event: events.TicketAccountChanged, at: int) -> None:
-    ticket.status = write(ticket.status, "open" if event.data.to == event.subject else "moved", at, rank(event))
+    is_ours = event.data.to == event.subject
+    ticket.status = write(ticket.status, "open" if is_ours else "moved", at, rank(event))
+    ticket.note(at, Change.OPENED if is_ours else Change.MOVED)
 
+
+_STATUS_CHANGES = {"solved": Change.SOLVED, "closed": Change.CLOSED}
 
 _CHANGES: dict[type, Callable[[Ticket, Any, int], None]] = {
     events.TicketCreated: _create,
     events.TicketStatusChanged: _change_status,
     events.TicketPriorityChanged: _change_priority,
+    events.TicketAssigned: _assign,
     events.TicketReplied: _reply,
     events.TicketReopened: _reopen,
     events.TicketMerged: _merge,

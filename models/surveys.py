@@ -9,6 +9,7 @@ import msgspec
 from models import events
 from models.columns import Columns
 from models.fixed import Ints, half_up
+from models.monthly import Months
 from models.parts import END_OF_TIME, Derived, let_go, oldest, rank
 from models.texts import Reading, ReadText
 from models.times import DAY_US
@@ -65,6 +66,7 @@ class Surveys(msgspec.Struct, array_like=True, gc=False):
     invitations: dict[str, Invitation]
     opinions: dict[str, Opinion]
     oldest_at: int = END_OF_TIME
+    months: Months = msgspec.field(default_factory=Months)
 
 
 Heard = tuple[Any, Reading | None]
@@ -163,8 +165,8 @@ def answers_of(surveys: Surveys, kind: str, start: int, end: int) -> list[Answer
     return list(counted.values())
 
 
-def answered(surveys: Surveys, start: int, end: int) -> dict[str, tuple[int, int]]:
-    """By kind, how many invitations there were in a window `[start, end)`, and how many of them were answered, then or later.
+def answered(surveys: Surveys, start: int, end: int, known: int = END_OF_TIME) -> dict[str, tuple[int, int]]:
+    """By kind, how many invitations there were in a window `[start, end)`, and how many of them were answered up to the instant `known`.
 
     An answer answers the last invitation of its survey and respondent that is not after it.
     """
@@ -172,7 +174,7 @@ def answered(surveys: Surveys, start: int, end: int) -> dict[str, tuple[int, int
     for invitation in sorted(surveys.invitations.values(), key=lambda each: each.at):
         invited.setdefault((invitation.kind, invitation.survey_id, invitation.user_id), []).append(invitation.at)
     replied: dict[tuple[str, str, str], list[int]] = {}
-    for answer in surveys.answers.values():
+    for answer in (each for each in surveys.answers.values() if each.at <= known):
         replied.setdefault((answer.kind, answer.survey_id, answer.user_id), []).append(answer.at)
     found: dict[str, tuple[int, int]] = {}
     for who, times in invited.items():

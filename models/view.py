@@ -9,11 +9,13 @@ from models.fold import read_part
 from models.health import BAND_NAMES
 from models.input_topics import INPUT_TOPICS
 from models.lifecycle import Lifecycle, Signup
+from models.monthly import Months
+from models.months import format_month
 from models.parts import Number, Write
 from models.payments import Amount, Invoice
 from models.row import NEVER, NONE, RING_DAYS
 from models.scorecard import COMPONENTS
-from models.support import Ticket
+from models.support import Change, Ticket
 from models.surveys import Surveys
 from models.times import DAY_US
 
@@ -30,6 +32,8 @@ def state_view(columns: Columns, slot: int) -> View:
         "usage": _usage(columns, slot),
         "tickets": {name: _ticket(ticket) for name, ticket in support.tickets.items()},
         "abandoned": support.abandoned,
+        "calls": support.calls,
+        "ticket_months": _months(support.months),
         "invoices": {name: _invoice(invoice) for name, invoice in payment.invoices.items()},
         "charges": {
             name: {"outcome": c.outcome.value, "time": c.outcome.at, "amount_minor": c.amount_minor, "currency": c.currency}
@@ -95,6 +99,9 @@ def _ticket(ticket: Ticket) -> View:
         "agent_replies": ticket.agent_replies,
         "reopens": ticket.reopens,
         "solved_at": ticket.solved_at,
+        "changes": [[at, Change(change).name.lower()] for at, change in ticket.changes],
+        "departments": dict(ticket.departments),
+        "agents": [[at, name] for at, name in ticket.agents],
         "newest_at": ticket.newest_at,
     }
 
@@ -110,6 +117,10 @@ def _invoice(invoice: Invoice) -> View:
         "paid_at": invoice.paid_at,
         "newest_at": invoice.newest_at,
     }
+
+
+def _months(months: Months) -> View:
+    return {format_month(month): dict(figures) for month, figures in months.closed.items()}
 
 
 def _lifecycle(life: Lifecycle) -> View:
@@ -181,6 +192,7 @@ def _value(last: Write | Number | None) -> str | int | None:
 
 def _surveys(surveys: Surveys) -> View:
     return {
+        "survey_months": _months(surveys.months),
         "answers": [
             {
                 "time": a.at,

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import numpy as np
@@ -23,6 +24,7 @@ from models.dead_letters import dead_letter
 from models.decoding import Decoded, Reason, Rejected, decode_batch
 from models.fixed import Ints
 from models.health import Assessment, Band, Scale, assess
+from models.months import UTC_ZONE
 from models.profile import NOBODY, Profile, profile_of
 from models.row import NEVER
 from models.texts import ReadText, unread
@@ -111,6 +113,7 @@ class Definition:
 
     `kinds` says which input topic (`models.input_topics`) a topic of the broker is. `is_log_clock`: with no backlog the time is the
     log's own, not the wall's, so that a replay of the past is not taken for silence. `read_text` says what is kept of a text.
+    `zone` is that of the months.
     """
 
     kinds: dict[str, str]
@@ -120,6 +123,7 @@ class Definition:
     release: str
     is_log_clock: bool = False
     read_text: ReadText = unread
+    zone: ZoneInfo = UTC_ZONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +214,7 @@ class Partition:
     def __init__(self, number: int, definition: Definition) -> None:
         self.number = number
         self.definition = definition
-        self.columns = Columns(definition.scale.ring_days, definition.read_text)
+        self.columns = Columns(definition.scale.ring_days, definition.read_text, definition.zone)
         self.positions: dict[str, Position] = {}
         self.logs: Mapping[str, Log] = {}
         self._alerting = Alerting(definition.rules, definition.scale, self.columns, self.profile)

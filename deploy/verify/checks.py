@@ -156,6 +156,17 @@ class Case:
     folded: dict[str, Folded] = field(default_factory=dict)
     card: Members = field(default_factory=dict)
 
+    def stranger(self) -> reference.Oracle:
+        """Return an account of which nothing was read yet, as the reference sees it with this configuration."""
+        definition = self.partition.definition
+        return reference.Oracle(definition.read_text, definition.zone)
+
+    def account_of(self, name: str) -> reference.Oracle:
+        """Return what the reference makes of an account."""
+        if name not in self.accounts:
+            self.accounts[name] = self.stranger()
+        return self.accounts[name]
+
     def judge(self, check: Check, account: bytes | str | None, wrong: Iterable[str]) -> None:
         """Count one thing of this partition as judged."""
         self.report.judge(check, self.evidence.number, account, wrong)
@@ -279,7 +290,7 @@ def _fold_topic(case: Case, topic: str, decode: Callable[[LogRecord], Members | 
             outcome, reason = "dead_letter", read.reason
         else:
             try:
-                outcome, reason = case.accounts.setdefault(read.members["subject"], reference.Oracle()).apply(topic, read.members), CONFLICT
+                outcome, reason = case.account_of(read.members["subject"]).apply(topic, read.members), CONFLICT
             except _UNFOLDABLE as error:
                 folded.failures.append(f"{topic}: the reference cannot fold the record at {read.record.offset}: {error!r}")
                 continue
@@ -431,7 +442,7 @@ def _judge_states(case: Case) -> None:
         except _UNREADABLE as error:
             case.judge(Check.STATE, key, [f"what is kept of it cannot be read: {error}"])
             continue
-        expected = kept_by_oracle(reference.Oracle() if account is None else account)
+        expected = kept_by_oracle(case.stranger() if account is None else account)
         for topic in INPUT_TOPICS:
             mine, theirs = of_topic(kept, topic), of_topic(expected, topic)
             if case.folded[topic].reaches_back:

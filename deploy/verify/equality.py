@@ -129,12 +129,15 @@ TOPIC_OF: Final[dict[str, str]] = {
     "usage": "usage-events",
     "tickets": "ticket-events",
     "abandoned": "ticket-events",
+    "calls": "ticket-events",
+    "ticket_months": "ticket-events",
     "facts": "account-events",
     "contracts": "account-events",
     **dict.fromkeys((*KINDS, "pulse", "features", "contact_at", "champion_left_at", "acquired"), "account-events"),
     "answers": "survey-events",
     "invitations": "survey-events",
     "opinions": "survey-events",
+    "survey_months": "survey-events",
 }
 """The input topic that a member of the state comes from; the others come from `payment-events`."""
 

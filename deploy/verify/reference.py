@@ -11,8 +11,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
+from itertools import accumulate
 from typing import Any, Literal, TypeAlias
+from zoneinfo import ZoneInfo
 
+from deploy.verify import reference_months
 from deploy.verify.reference_lifecycle import lifecycle
 
 Outcome: TypeAlias = Literal["applied", "duplicate", "late", "dead_letter"]
@@ -20,8 +24,10 @@ Shape: TypeAlias = "str | list[Shape] | dict[str, Shape]"
 Json: TypeAlias = Any
 Members: TypeAlias = dict[str, Json]
 Record: TypeAlias = Mapping[str, Json]
+Figures: TypeAlias = dict[str, int]
 ReadText: TypeAlias = Callable[[str, "str | None"], "tuple[int | None, Iterable[str]]"]
 
+UTC_ZONE = ZoneInfo("UTC")
 DAY = 86_400_000_000
 LATENESS = 7 * DAY
 LET_GO = 105 * DAY
@@ -111,7 +117,7 @@ KNOWN: dict[str, dict[str, Shape]] = {
     "ticket.replied": _members("ticket_id author_role public department text"),
     "ticket.status_changed": _members("ticket_id from to reason"),
     "ticket.priority_changed": _members("ticket_id from to"),
-    "ticket.assigned": _members("ticket_id department"),
+    "ticket.assigned": _members("ticket_id agent_id department"),
     "ticket.reopened": _members("ticket_id"),
     "ticket.merged": _members("ticket_id into"),
     "ticket.deleted": _members("ticket_id"),
@@ -244,17 +250,22 @@ def _kept(
     may_go: Callable[[list[Event]], bool],
     newest_of: Callable[[list[Event]], int] = _newest,
     let_go: int = LET_GO,
+    watch: Callable[[int, dict[str, list[Event]], int], None] = lambda _place, _kept, _newest: None,
 ) -> dict[str, list[Event]]:
-    """Replay a topic in order of arrival, letting objects go after each event: the events that each object kept has."""
+    """Replay a topic in order of arrival, letting objects go after each event: the events that each object kept has.
+
+    `watch` sees, before anything is let go, how many events there were, what is kept of them, and the newest time.
+    """
     kept: dict[str, list[Event]] = {}
     newest_at: dict[str, int] = {}
     newest: int | None = None
-    for event in applied:
+    for place, event in enumerate(applied, 1):
         newest = event.time if newest is None else max(newest, event.time)
         identity = object_of(event)
         if identity is not None:
             kept.setdefault(identity, []).append(event)
             newest_at[identity] = newest_of(kept[identity])
+        watch(place, kept, newest)
         old = [each for each, at in newest_at.items() if newest - at > let_go]
         for each in old:
             if may_go(kept[each]):
@@ -303,6 +314,9 @@ def _ticket(events: list[Event]) -> Members:
         "agent_replies": len(replies),
         "reopens": sum(event.type == "ticket.reopened" for event in events),
         "solved_at": max(solved, default=None),
+        "changes": reference_months.changes(events),
+        "departments": reference_months.departments(events),
+        "agents": reference_months.agents(events),
         "newest_at": _newest(events),
     }
 
@@ -388,6 +402,21 @@ def _survey_answer(event: Event) -> Members:
     }
 
 
+def is_answer(event: Event) -> bool:
+    """Say whether an event is an answer to a survey."""
+    return event.type == "survey.answered"
+
+
+def is_invitation(event: Event) -> bool:
+    """Say whether an event invites to a survey."""
+    return event.type == "survey.offered"
+
+
+def has_text(event: Event) -> bool:
+    """Say whether an event holds a text that is read."""
+    return _text_in(event) is not None
+
+
 def _text_in(event: Event) -> str | None:
     text = event.data.get("text" if event.type == "feedback.received" else "comment") or ""
     return text if text.strip() else None
@@ -404,9 +433,13 @@ def _by_window(name: str, days: Mapping[int, int], today: int) -> dict[str, Frac
 class Oracle:
     """All that was applied to one account, in order of arrival, and what docs/state.md says follows from it."""
 
-    def __init__(self, read_text: ReadText = lambda _text, _language: (None, ())) -> None:
-        """Start as an account of which nothing is known; `read_text` gives polarity and themes of a text in a language."""
+    def __init__(self, read_text: ReadText = lambda _text, _language: (None, ()), zone: ZoneInfo = UTC_ZONE) -> None:
+        """Start as an account of which nothing is known.
+
+        `read_text` gives polarity and themes of a text in a language, `zone` is that of the months.
+        """
         self._read_text = read_text
+        self._zone = zone
         self._applied: dict[str, list[Event]] = {}
         self._newest: dict[str, int] = {}
         self._state: Members | None = None
@@ -456,12 +489,26 @@ class Oracle:
 
     def _tickets(self) -> Members:
         applied = self._of("ticket-events")
+        months = reference_months.Months(self._zone)
+
+        def calls(place: int, let_go: int) -> list[int]:
+            """Give the calls of the first events that are left when those as old as the first `let_go` tell were let go of."""
+            times = {event.time for event in applied[:place] if event.type == "ticket.abandoned"}
+            newest = max((event.time for event in applied[:let_go]), default=0)
+            return sorted(at for at in times if newest - at <= LET_GO)[-OBJECTS_KEPT:]
+
+        def watch(place: int, kept: dict[str, list[Event]], newest: int) -> None:
+            months.reach(newest, lambda seen: reference_months.ticket_figures(kept, calls(place, place - 1), seen))
+
         kept = _kept(
             applied,
             lambda event: event.data.get("ticket_id"),
-            lambda events: _ticket(events)["status"] not in OPEN,
+            lambda events: _last_write(events, _ticket_status) not in OPEN,
+            watch=watch,
         )
         return {
+            "calls": calls(len(applied), len(applied)),
+            "ticket_months": months.closed,
             "tickets": {identity: _ticket(events) for identity, events in kept.items()},
             "abandoned": sum(event.type == "ticket.abandoned" and "ticket_id" not in event.data for event in applied),
         }
@@ -507,27 +554,47 @@ class Oracle:
         }
 
     def _surveys(self) -> Members:
-        def kept(is_one: Callable[[Event], bool]) -> list[Event]:
+        applied = self._of("survey-events")
+
+        def kept(is_one: Callable[[Event], bool], before: int | None = None) -> list[Event]:
+            """Give what is kept of all events, or what was before anything was let go because of the event at that place."""
+            found: dict[str, Event] = {}
+
+            def watch(place: int, objects: dict[str, list[Event]], _newest: int) -> None:
+                if place == before:
+                    found.update({name: events[-1] for name, events in objects.items()})
+
             objects = _kept(
-                self._of("survey-events"),
+                applied[:before],
                 lambda event: f"{event.id}\0{event.source}" if is_one(event) else None,
                 may_go=lambda _: True,
                 newest_of=lambda events: events[-1].time,
                 let_go=LET_GO_SURVEYS,
+                watch=watch,
             )
-            return sorted((events[-1] for events in objects.values()), key=lambda event: event.rank)
+            if before is None:
+                found = {name: events[-1] for name, events in objects.items()}
+            return sorted(found.values(), key=lambda event: event.rank)
 
         def opinion(event: Event) -> Members:
             polarity, themes = self._read_text(_text_in(event) or "", event.data.get("language"))
             return {"time": event.time, "polarity": polarity, "themes": list(themes)}
 
-        offered = kept(lambda event: event.type == "survey.offered")
+        def count(place: int, seen: reference_months.Window) -> Figures:
+            opinions = [opinion(event) for event in kept(has_text, place)]
+            return reference_months.survey_figures(kept(is_answer, place), kept(is_invitation, place), opinions, seen)
+
+        months = reference_months.Months(self._zone)
+        for place, newest in enumerate(accumulate((event.time for event in applied), max), 1):
+            months.reach(newest, partial(count, place))
         return {
-            "answers": [_survey_answer(event) for event in kept(lambda event: event.type == "survey.answered")],
+            "answers": [_survey_answer(event) for event in kept(is_answer)],
             "invitations": [
-                {"time": event.time, **{name: event.data[name] for name in ("kind", "survey_id", "user_id")}} for event in offered
+                {"time": event.time, **{name: event.data[name] for name in ("kind", "survey_id", "user_id")}}
+                for event in kept(is_invitation)
             ],
-            "opinions": [opinion(event) for event in kept(lambda event: _text_in(event) is not None)],
+            "opinions": [opinion(event) for event in kept(has_text)],
+            "survey_months": months.closed,
         }
 
     def measures(self, as_of_us: int) -> dict[str, Fraction | None]:

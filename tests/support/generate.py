@@ -316,7 +316,7 @@ class _Author:
                 "priority": self._pick(*priority),
                 "kind": self._pick("question", "incident", "problem", "task"),
                 "tags": self._pick([], ["billing", "été"]),
-                **self._maybe(subject="<b>Héllo</b>", user_id=self._id("u")),
+                **self._maybe(department="tier 1", subject="<b>Héllo</b>", user_id=self._id("u")),
             },
             "ticket.replied": lambda: {
                 "author_role": self._pick("agent", "agent", "customer", "bot"),
@@ -325,7 +325,7 @@ class _Author:
             },
             "ticket.status_changed": lambda: {"from": self._pick(*status), "to": self._pick(*status)},
             "ticket.priority_changed": lambda: {"from": self._pick(*priority), "to": self._pick(*priority)},
-            "ticket.assigned": lambda: self._maybe(department="billing"),
+            "ticket.assigned": lambda: self._maybe(department="billing", agent_id=self._pick("ana", "bo")),
             "ticket.reopened": dict,
             "ticket.merged": lambda: {"into": self._id("t")},
             "ticket.deleted": dict,

@@ -222,7 +222,7 @@ def test_a_ticket_from_creation_to_solution() -> None:
         ticket("status_changed", at(1), to="solved"),
         ticket("reopened", at(2)),
         ticket("status_changed", at(3), to="closed"),
-        ticket("assigned", at(4)),
+        ticket("assigned", at(4), department="billing", agent_id="ana"),
     )
     assert state["tickets"] == {
         "t": {
@@ -236,6 +236,18 @@ def test_a_ticket_from_creation_to_solution() -> None:
             "reopens": 1,
             "solved_at": at(3),
             "newest_at": at(4),
+            "changes": [
+                [at(0), "created"],
+                [at(0), "urgent"],
+                [at(0, 3), "replied"],
+                [at(0, 4), "replied"],
+                [at(0, 5), "calm"],
+                [at(1), "solved"],
+                [at(2), "reopened"],
+                [at(3), "closed"],
+            ],
+            "departments": {"billing": at(4)},
+            "agents": [[at(4), "ana"]],
         },
     }
 

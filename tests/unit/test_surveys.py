@@ -16,6 +16,7 @@ from deploy.verify import reference
 from deploy.verify.equality import differences, kept_by_oracle, kept_by_stream
 from models.fold import read_part
 from models.input_topics import INPUT_TOPICS, SURVEYS
+from models.monthly import Months
 from models.surveys import Answer, Invitation, Opinion, Surveys, answered, answers_of
 from models.texts import Reading
 from models.view import state_view
@@ -222,9 +223,8 @@ def test_an_invitation_is_answered_by_who_was_invited_and_once() -> None:
     assert answered(part, at(9), at(99)) == {}
 
 
-def test_a_stored_part_is_read_for_ever() -> None:
-    """The bytes of today's members, in their order; whoever adds one adds it at the end, with a default."""
-    part = Surveys(
+def _filled() -> Surveys:
+    return Surveys(
         [1, 2**64 - 1],
         {
             "a\0s": Answer(1, "nps", "q", "u", 9_000_000, 0, 10),
@@ -233,10 +233,15 @@ def test_a_stored_part_is_read_for_ever() -> None:
         {"c\0s": Invitation(3, "ces", "q", "w")},
         {"d\0s": Opinion(4, None), "e\0s": Opinion(5, -10_000, ("pricing", "bugs"))},
         6,
+        Months(24_312, 7, {24_311: {"nps_promoters": 2, "csat_scores{1-5}": 4_000_000}}),
     )
+
+
+def test_a_stored_part_is_read_for_ever() -> None:
+    """The bytes of today's members, in their order; whoever adds one adds it at the end, with a default."""
     stored = GOLDEN.read_bytes()
-    assert msgspec.msgpack.encode(part) == stored
-    assert msgspec.msgpack.decode(stored, type=Surveys) == part
+    assert msgspec.msgpack.encode(_filled()) == stored
+    assert msgspec.msgpack.decode(stored, type=Surveys) == _filled()
 
 
 def test_a_state_of_before_surveys_were_read_goes_on() -> None:
