@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry
 from models import row
 from models.health import BAND_NAMES, Scale
 from models.input_topics import INPUT_TOPICS
+from models.reading import reader
 from models.row import NEVER
 from stream_app import agents
 from stream_app.admin import (
@@ -103,6 +104,7 @@ def definition_of(settings: Settings) -> Definition:
         config_version=settings.config_version,
         release=RELEASE,
         is_log_clock=settings.clock == "log",
+        read_text=reader(settings.feedback),
     )
 
 

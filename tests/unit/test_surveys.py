@@ -20,6 +20,8 @@ from models.monthly import Months
 from models.surveys import Answer, Invitation, Opinion, Surveys, answered, answers_of
 from models.texts import Reading
 from models.view import state_view
+from stream_app.app import definition_of
+from stream_app.settings import Settings
 from tests.support.generate import DAY, HOUR, START, Record, Scene, histories, records, rfc3339, topic_of
 from tests.support.memory_worker import MemoryWorker, definition, log_of
 
@@ -271,3 +273,13 @@ def test_an_idle_topic_holds_no_time_back() -> None:
     worker.run(Random(0))
     assert worker.partition.now({"usage-events"}, 7) == at(3)
     assert set(worker.partition.positions) < set(INPUT_TOPICS)
+
+
+def test_a_worker_reads_texts_as_it_is_configured() -> None:
+    """What a customer says when they leave has a polarity and a theme; the configuration names competitors and a language."""
+    settings_of = Settings.model_validate({"feedback": {"competitors": ["Initech"], "default_language": "en"}})
+    reading = definition_of(settings_of).read_text("We are moving to Initech.", None)
+    assert reading.polarity is not None
+    assert reading.polarity < 0
+    assert reading.themes == ("competitor",)
+    assert definition_of(Settings()).read_text("We are moving to Initech.", None).polarity is None

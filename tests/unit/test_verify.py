@@ -23,6 +23,7 @@ from models import row
 from models.decoding import Reason, decode_batch
 from models.events import type_name
 from models.input_topics import INPUT_TOPICS
+from models.reading import reader
 from stream_app.pipeline import Cursor, read_cursor
 from stream_app.settings import Settings
 from stream_app.state_reader import Changelog
@@ -135,7 +136,7 @@ def done() -> MemoryWorker:
     """Return a worker that has read, and committed, a history of everything with one record that cannot be used."""
     log = log_of(HISTORY)
     log["usage-events"].append(InMemory(UNUSABLE.key, UNUSABLE.value, len(log["usage-events"])))
-    worker = MemoryWorker(log, replace(definition(), config_version=SETTINGS.config_version))
+    worker = MemoryWorker(log, replace(definition(), config_version=SETTINGS.config_version, read_text=reader(SETTINGS.feedback)))
     worker.run(Random(8), sizes=(1, 3, 20))
     assert len(worker.alerts) > 3
     return worker
@@ -306,7 +307,7 @@ def test_what_was_written_after_the_cut_is_right_when_the_tail_holds_it(done: Me
     log["usage-events"].insert(len(log["usage-events"]) - 4, InMemory(UNUSABLE.key, UNUSABLE.value, 0))
     log["usage-events"].append(InMemory(b"acme", b"no event either", 0))
     log["usage-events"] = [replace(each, offset=offset) for offset, each in enumerate(log["usage-events"])]
-    ahead = MemoryWorker(log, replace(definition(), config_version=SETTINGS.config_version))
+    ahead = MemoryWorker(log, replace(definition(), config_version=SETTINGS.config_version, read_text=reader(SETTINGS.feedback)))
     ahead.changelog, ahead.scores, ahead.alerts, ahead.dead_letters = (
         dict(done.changelog),
         list(done.scores),
