@@ -5,30 +5,34 @@ from typing import Any
 
 import msgspec
 
-from models import events
+from models import changes, events, takings
 from models.columns import Columns
 from models.fixed import Ints
-from models.parts import END_OF_TIME, Derived, Number, Write, day_ring, let_go, oldest, put_rings, rank, wins, write
+from models.parts import END_OF_TIME, KEEP_US, Derived, Number, Write, day_ring, let_go, oldest, put_rings, rank, wins, write
 from models.row import NEVER
 from models.times import DAY_US, parse_us
 
 ENDED = frozenset({"canceled", "incomplete_expired"})
 """Statuses of a subscription that is over: an account with no other has left, and nobody is to be alerted of it any more."""
 
+LONGER_US = changes.HISTORY_US - KEEP_US
+"""How much longer than other objects changes of subscriptions are kept, and refunds that cancel."""
+
 UNPAID = frozenset({"issued", "payment_failed", "overdue"})
 
 
 class Amount(msgspec.Struct, array_like=True, gc=False):
-    """An amount of money with the `(time, id)` of its last write."""
+    """An amount of money with the `(time, id)` of its last write; `cancels` says of a refund that it ends a subscription."""
 
     amount_minor: int
     currency: str
     at: int
     id: str
+    cancels: bool = False
 
 
 class Invoice(msgspec.Struct, array_like=True, gc=False):
-    """One invoice. Times are microseconds; `failed` holds the least time of each attempt that failed."""
+    """One invoice. Times are microseconds; `failed` holds the least time of each attempt that failed, `one_off` is what does not recur."""
 
     newest_at: int
     status: Write
@@ -36,6 +40,8 @@ class Invoice(msgspec.Struct, array_like=True, gc=False):
     total: Amount | None = None
     failed: dict[int, int] = {}
     paid_at: int | None = None
+    tax: Amount | None = None
+    one_off: Number | None = None
 
     @property
     def is_unpaid(self) -> bool:
@@ -53,11 +59,12 @@ class Invoice(msgspec.Struct, array_like=True, gc=False):
 
 
 class Charge(msgspec.Struct, array_like=True, gc=False):
-    """One charge, and how it ended."""
+    """One charge, and how it ended; one of an order is a purchase of its own."""
 
     outcome: Write
     amount_minor: int
     currency: str
+    is_order: bool = False
 
 
 class Subscription(msgspec.Struct, array_like=True, gc=False):
@@ -73,7 +80,8 @@ class Subscription(msgspec.Struct, array_like=True, gc=False):
 class Payment(msgspec.Struct, array_like=True, gc=False):
     """The payment part of an account, each kind of object by its id.
 
-    Nothing that may be let go is older than `oldest_at`.
+    Nothing that may be let go is older than `oldest_at`. `histories` holds the versions of each subscription over time and `renewals` when
+    each was paid for, with their `prices` (`models.changes`).
     """
 
     ids: list[int]
@@ -84,6 +92,10 @@ class Payment(msgspec.Struct, array_like=True, gc=False):
     disputes: dict[str, Amount]
     credit_notes: dict[str, Amount]
     oldest_at: int = END_OF_TIME
+    histories: dict[str, changes.History] = {}
+    renewals: dict[str, list[int]] = {}
+    prices: list[bytes] = []
+    settled: takings.Settled = msgspec.field(default_factory=takings.Settled)
 
 
 _encode = msgspec.json.Encoder().encode
@@ -106,6 +118,8 @@ def _issue(payment: Payment, event: events.InvoiceIssued, at: int) -> None:
 def _pay(payment: Payment, event: events.InvoicePaid, at: int) -> None:
     invoice = _invoice(payment, event, "paid", at)
     invoice.paid_at = at if invoice.paid_at is None else min(invoice.paid_at, at)
+    if event.data.subscription_id is not None:
+        changes.renew(payment, event.data.subscription_id, at)
 
 
 def _fail(payment: Payment, event: events.InvoicePaymentFailed, at: int) -> None:
@@ -134,6 +148,10 @@ def _invoice(payment: Payment, event: events.InvoiceEvent, status: str, at: int)
         invoice.due = Number(parse_us(data.due_at), at, rank(event))
     if data.total is not None and (invoice.total is None or (at, rank(event)) > (invoice.total.at, invoice.total.id)):
         invoice.total = Amount(data.total.amount_minor, data.total.currency, at, rank(event))
+    if data.tax is not None and (invoice.tax is None or (at, rank(event)) > (invoice.tax.at, invoice.tax.id)):
+        invoice.tax = Amount(data.tax.amount_minor, data.tax.currency, at, rank(event))
+    if data.lines is not None and wins(invoice.one_off, at, rank(event)):
+        invoice.one_off = Number(sum(line.amount_minor for line in data.lines if line.recurring is False), at, rank(event))
     return invoice
 
 
@@ -142,18 +160,21 @@ def _charge(payment: Payment, event: events.ChargeSucceeded | events.ChargeFaile
     known = payment.charges.get(event.data.charge_id)
     if known is None or wins(known.outcome, at, rank(event)):
         amount = event.data.amount
-        payment.charges[event.data.charge_id] = Charge(Write(outcome, at, rank(event)), amount.amount_minor, amount.currency)
+        payment.charges[event.data.charge_id] = Charge(
+            Write(outcome, at, rank(event)), amount.amount_minor, amount.currency, event.data.order_id is not None
+        )
 
 
 def _subscription(payment: Payment, event: events.SubscriptionUpserted, at: int) -> None:
     known = payment.subscriptions.get(event.data.subscription_id)
     version = event.data.version
+    changes.add(payment, event.data.subscription_id, event.data, at, rank(event), known)
     if known is None or (version, at, rank(event)) > (known.version, known.at, known.id):
         payment.subscriptions[event.data.subscription_id] = Subscription(version, at, rank(event), _encode(event.data), event.data.status)
 
 
 def _refund(payment: Payment, event: events.RefundCreated, at: int) -> None:
-    _amount(payment.refunds, event.data.refund_id, event.data.amount, at, rank(event))
+    _amount(payment.refunds, event.data.refund_id, event.data.amount, at, rank(event), cancels=event.data.cancels_subscription)
 
 
 def _dispute(payment: Payment, event: events.DisputeOpened | events.DisputeClosed, at: int) -> None:
@@ -164,10 +185,10 @@ def _credit(payment: Payment, event: events.CreditNoteCreated, at: int) -> None:
     _amount(payment.credit_notes, event.data.credit_note_id, event.data.amount, at, rank(event))
 
 
-def _amount(amounts: dict[str, Amount], name: str, amount: events.Money, at: int, event_id: str) -> None:
+def _amount(amounts: dict[str, Amount], name: str, amount: events.Money, at: int, event_id: str, *, cancels: bool = False) -> None:
     known = amounts.get(name)
     if known is None or (at, event_id) > (known.at, known.id):
-        amounts[name] = Amount(amount.amount_minor, amount.currency, at, event_id)
+        amounts[name] = Amount(amount.amount_minor, amount.currency, at, event_id, cancels)
 
 
 _CHANGES: dict[type, Callable[[Payment, Any, int], None]] = {
@@ -193,21 +214,28 @@ def finished_at(payment: Payment) -> int:
         least_at = min(least_at, charge.outcome.at)
     for amounts in (payment.refunds, payment.disputes, payment.credit_notes):
         for amount in amounts.values():
-            least_at = min(least_at, amount.at)
-    return least_at
+            least_at = min(least_at, amount.at + (LONGER_US if amount.cancels else 0))
+    due_at = changes.due_at(payment)
+    return least_at if due_at is None else min(least_at, due_at + LONGER_US)
 
 
 def drop_old(payment: Payment, newest: int) -> None:
     """Let go of what is finished and old, or too many; `newest` is the account's newest payment event."""
     for name in let_go(((i.newest_at, name, not i.is_unpaid) for name, i in payment.invoices.items()), newest):
-        del payment.invoices[name]
+        takings.settle(payment.settled, takings.of_invoice(payment.invoices.pop(name)))
     for name in let_go(((c.outcome.at, name, True) for name, c in payment.charges.items()), newest):
-        del payment.charges[name]
+        takings.settle(payment.settled, takings.of_charge(payment.charges.pop(name)))
     for name in let_go(((s.at, name, False) for name, s in payment.subscriptions.items()), newest):
         del payment.subscriptions[name]
+        payment.histories.pop(name, None)
+    horizon = newest - changes.HISTORY_US
     for amounts in (payment.refunds, payment.disputes, payment.credit_notes):
-        for name in let_go(((a.at, name, True) for name, a in amounts.items()), newest):
-            del amounts[name]
+        for name in let_go(((a.at, name, not a.cancels or a.at < horizon) for name, a in amounts.items()), newest):
+            gone = amounts.pop(name)
+            if amounts is not payment.disputes:
+                takings.settle(payment.settled, takings.of_refund(gone))
+    takings.let_go(payment.settled, newest)
+    changes.let_go(payment, newest)
 
 
 def _failures(payment: Payment) -> Iterator[int]:

@@ -32,6 +32,7 @@ DAY = 86_400_000_000
 LATENESS = 7 * DAY
 LET_GO = 105 * DAY
 LET_GO_SURVEYS = 200 * DAY
+LET_GO_CANCELLING = 800 * DAY
 DAYS_KEPT = 98
 OBJECTS_KEPT = 1_000
 IDS_KNOWN = {"usage-events": 64}
@@ -251,6 +252,7 @@ def _kept(
     newest_of: Callable[[list[Event]], int] = _newest,
     let_go: int = LET_GO,
     watch: Callable[[int, dict[str, list[Event]], int], None] = lambda _place, _kept, _newest: None,
+    goes_after: Callable[[list[Event]], int] = lambda _: 0,
 ) -> dict[str, list[Event]]:
     """Replay a topic in order of arrival, letting objects go after each event: the events that each object kept has.
 
@@ -268,7 +270,7 @@ def _kept(
         watch(place, kept, newest)
         old = [each for each, at in newest_at.items() if newest - at > let_go]
         for each in old:
-            if may_go(kept[each]):
+            if may_go(kept[each]) and newest - newest_at[each] > goes_after(kept[each]):
                 del kept[each], newest_at[each]
         while len(kept) > OBJECTS_KEPT:
             least = min(kept, key=lambda each: (newest_at[each], each))
@@ -353,6 +355,16 @@ def _amount(events: list[Event]) -> Members:
     latest = max(events, key=lambda event: event.rank)
     amount = latest.data["amount"]
     return {"time": latest.time, "amount_minor": amount["amount_minor"], "currency": amount["currency"]}
+
+
+def _latest_time(events: list[Event]) -> int:
+    return max(events, key=lambda event: event.rank).time
+
+
+def _refund_goes_after(events: list[Event]) -> int:
+    """A refund that ends a subscription is part of the ledger (docs/ledger.md)."""
+    latest = max(events, key=lambda event: event.rank)
+    return LET_GO_CANCELLING if latest.data.get("cancels_subscription") else LET_GO
 
 
 def _charge(events: list[Event]) -> Members:
@@ -472,6 +484,10 @@ class Oracle:
             **lifecycle(self._of("account-events")),
         }
 
+    def applied(self, topic: str) -> list[Event]:
+        """Return the events of a topic that were applied, in order of arrival."""
+        return list(self._of(topic))
+
     def _of(self, topic: str) -> list[Event]:
         return self._applied.get(topic, [])
 
@@ -519,11 +535,12 @@ class Oracle:
             view: Callable[[list[Event]], Members],
             may_go: Callable[[list[Event]], bool] = lambda _: True,
             newest_of: Callable[[list[Event]], int] = _newest,
+            goes_after: Callable[[list[Event]], int] = lambda _: LET_GO,
         ) -> dict[str, Members]:
             def object_of(event: Event) -> str | None:
                 return str(event.data[f"{kind}_id"]) if event.type.startswith(f"{kind}.") else None
 
-            objects = _kept(self._of("payment-events"), object_of, may_go, newest_of)
+            objects = _kept(self._of("payment-events"), object_of, may_go, newest_of, goes_after=goes_after)
             return {identity: view(events) for identity, events in objects.items()}
 
         return {
@@ -535,7 +552,7 @@ class Oracle:
                 may_go=lambda _: False,
                 newest_of=lambda events: _upsert(events).time,
             ),
-            "refunds": kept("refund", _amount),
+            "refunds": kept("refund", _amount, newest_of=_latest_time, goes_after=_refund_goes_after),
             "disputes": kept("dispute", _amount),
             "credit_notes": kept("credit_note", _amount),
         }
