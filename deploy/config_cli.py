@@ -15,7 +15,7 @@ from pydantic import BaseModel, SecretStr
 from stream_app.config_problems import element_model, environment_name, nested_model
 from stream_app.exits import ConfigError, Exit
 from stream_app.kafka_connection import ENVIRONMENT_ONLY, client_kwargs
-from stream_app.settings import Settings, load_settings
+from stream_app.settings import DECIDING, Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -112,8 +112,8 @@ def overrides_of(assignments: Sequence[str] | None, options: Mapping[str, object
 def effective_yaml(settings: Settings) -> str:
     """The settings as a file; a secret that is set shows as `***`."""
     unset = {name for name in ENVIRONMENT_ONLY if getattr(settings, name) is None}
-    shown = plain(settings.model_dump(exclude={"alerts", "feedback", "health"} | unset))
-    for name in ("health", "feedback", "alerts"):
+    shown = plain(settings.model_dump(exclude={*DECIDING, *unset}))
+    for name in (name for name in Settings.model_fields if name in DECIDING):
         shown[name] = plain(getattr(settings, name).model_dump())
     lines = [f"# config_version: {settings.config_version}"]
     return "\n".join(lines) + "\n" + _dump(shown)

@@ -222,26 +222,37 @@ def due_at(holder: Holder) -> int | None:
 def let_go(holder: Holder, newest: int) -> None:
     """Let go of what is older than is looked back to, or too much, and of prices that nothing has any more."""
     horizon = newest - HISTORY_US
+    count = 0
     for history in holder.histories.values():
         while len(history.changes) > 1 and history.changes[1].at < horizon:
             _cut(history, holder.prices)
-    for renewals in holder.renewals.values():
-        del renewals[: bisect_left(renewals, horizon)]
-    _let_the_oldest_go(holder)
-    for name in [name for name, renewals in holder.renewals.items() if not renewals]:
-        del holder.renewals[name]
-    _drop_prices(holder)
+        count += len(history.changes)
+    if count - len(holder.histories) > CHANGES_MAX:
+        _cut_the_oldest(holder)
+        count = CHANGES_MAX + len(holder.histories)
+    if len(holder.prices) > count:
+        _drop_prices(holder)
+    _let_renewals_go(holder, horizon)
 
 
-def _let_the_oldest_go(holder: Holder) -> None:
-    changes = [(change.at, name) for name, history in holder.histories.items() for change in history.changes[:-1]]
-    if (excess := len(changes) - CHANGES_MAX) > 0:
-        for _, name in sorted(changes)[:excess]:
-            _cut(holder.histories[name], holder.prices)
-    renewals = [(at, name) for name, times in holder.renewals.items() for at in times]
-    if (excess := len(renewals) - CHANGES_MAX) > 0:
-        for at, name in sorted(renewals)[:excess]:
+def _cut_the_oldest(holder: Holder) -> None:
+    changes = sorted((change.at, name) for name, history in holder.histories.items() for change in history.changes[:-1])
+    for _, name in changes[: len(changes) - CHANGES_MAX]:
+        _cut(holder.histories[name], holder.prices)
+
+
+def _let_renewals_go(holder: Holder, horizon: int) -> None:
+    for name, renewals in list(holder.renewals.items()):
+        if renewals[0] < horizon:
+            del renewals[: bisect_left(renewals, horizon)]
+        if not renewals:
+            del holder.renewals[name]
+    if sum(map(len, holder.renewals.values())) > CHANGES_MAX:
+        times = sorted((at, name) for name, renewals in holder.renewals.items() for at in renewals)
+        for at, name in times[: len(times) - CHANGES_MAX]:
             holder.renewals[name].remove(at)
+            if not holder.renewals[name]:
+                del holder.renewals[name]
 
 
 def _cut(history: History, prices: list[bytes]) -> None:

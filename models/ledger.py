@@ -11,10 +11,11 @@ from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
+from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Protocol, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from models.changes import MONTH_US, Change, History, Price, changes_of, read_price
 from models.fixed import half_up
@@ -70,6 +71,16 @@ class RevenueRules(Strict):
         default=45, description="days after which a subscription that was not renewed and has no end has ended; null: never"
     )
     merge_minutes: Annotated[int, Field(ge=0, le=1440)] = Field(default=60, description="changes within as many minutes are one movement")
+    reporting_currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] | None = Field(
+        default=None, description="currency that amounts are reported in where `rates_file` has a rate of theirs; null: each in its own"
+    )
+    rates_file: Path | None = Field(default=None, description="CSV file of exchange rates into it, with the columns day, currency and rate")
+
+    @model_validator(mode="after")
+    def _go_together(self) -> Self:
+        if (self.reporting_currency is None) != (self.rates_file is None):
+            raise ValueError("reporting_currency and rates_file go together: give both, or neither")
+        return self
 
 
 class Valuation(Protocol):
@@ -157,7 +168,7 @@ def exact_mrr(price: Price, pricing: Pricing) -> Fraction:
     for item in price.items:
         if pricing.include_metered or not item.is_metered:
             total += Fraction(Decimal(item.unit)) * item.quantity * _factor(item.interval, item.count, weeks)
-    for discount in price.discounts:
+    for discount in sorted(price.discounts, key=lambda each: each.percent is None):
         if pricing.discounts == "none" or (pricing.discounts == "forever" and discount.duration != "forever"):
             continue
         if discount.percent is not None:

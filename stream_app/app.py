@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import fcntl
 import logging
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ from prometheus_client import CollectorRegistry
 from models import row
 from models.health import BAND_NAMES, Scale
 from models.input_topics import INPUT_TOPICS
+from models.months import zone_of
+from models.portfolio import Accounting
 from models.reading import reader
 from models.row import NEVER
 from stream_app import agents
@@ -45,8 +48,9 @@ from stream_app.local_store import AccountTable, store_problem
 from stream_app.logs import configure_logging, logging_config, tame, worker_options
 from stream_app.memory import be_sparing, give_back
 from stream_app.metrics import Metrics
-from stream_app.pipeline import Definition, Partition, Tally, UnknownCursorVersionError
+from stream_app.pipeline import BOOKED_AT_ONCE, Definition, Partition, Tally, UnknownCursorVersionError
 from stream_app.producers import Producers
+from stream_app.rates import valuation_of
 from stream_app.recovery import BatchTableManager
 from stream_app.release import RELEASE
 from stream_app.settings import Settings
@@ -63,6 +67,12 @@ PROBE_SECONDS = 3.0
 
 GIVE_BACK_RECORDS = 100_000
 """After how many records the memory that they needed is given back, once nothing more waits."""
+
+BOOKING_SECONDS = 0.1
+"""How long a tick may work on the roll-ups of all partitions."""
+
+PUBLISHING_SECONDS = 10.0
+"""The least time between two publications of a partition's roll-up."""
 
 FAIR_TURNS = 8
 """Turns of the loop between two runs while a transaction is open: a commit has many steps, and each would wait for a run to be folded."""
@@ -81,6 +91,7 @@ class Names:
     alerts: str
     alert_state: str
     dead_letters: str
+    portfolio: str
 
     @classmethod
     def of(cls, settings: Settings) -> "Names":
@@ -92,6 +103,7 @@ class Names:
             alerts=topic_name(prefix, "churn-alerts"),
             alert_state=topic_name(prefix, "alert-state"),
             dead_letters=topic_name(prefix, "dead-letters"),
+            portfolio=topic_name(prefix, "portfolio-metrics"),
         )
 
 
@@ -105,6 +117,8 @@ def definition_of(settings: Settings) -> Definition:
         release=RELEASE,
         is_log_clock=settings.clock == "log",
         read_text=reader(settings.feedback),
+        zone=zone_of(settings.portfolio.time_zone),
+        accounting=Accounting.of(settings.revenue, settings.portfolio, valuation_of(settings.revenue)),
     )
 
 
@@ -126,6 +140,7 @@ class ChurnwatchApp(faust.App):
     breakers: dict[int, Breaker]
     stopped: dict[int, str]
     logs: dict[str, Log]
+    published_at: dict[int, float]
     producers: Producers
     checkpoints: Checkpoints
     batches: Batches
@@ -266,7 +281,22 @@ class ChurnwatchApp(faust.App):
                 if partition.dirty >= self.settings.dirty_rows_max:
                     await self.checkpoints.write(number)
                 await asyncio.sleep(0)
+            await self._keep_books(partition, wall_us)
             self.checkpoints.kick(number)
+
+    async def _keep_books(self, partition: Partition, wall_us: int) -> None:
+        """Work on the roll-up of a partition that is not far behind, for a part of the time; publish it now and then."""
+        number, stops = partition.number, self.clock.monotonic() + BOOKING_SECONDS / len(self.partitions)
+        while self.consumer.flow_active and self.partitions.get(number) is partition:
+            if self.consumer.lag(number) >= self.settings.batch_records_max:
+                return  # what it says would soon be old
+            now_us = partition.now(self.consumer.behind(number), wall_us)
+            if not partition.keep_books(now_us, BOOKED_AT_ONCE) or self.clock.monotonic() > stops:
+                break
+            await asyncio.sleep(0)
+        if self.clock.monotonic() - self.published_at.get(number, -math.inf) >= PUBLISHING_SECONDS and partition.book.has_news:
+            self.published_at[number] = self.clock.monotonic()
+            partition.publish_books(partition.now(self.consumer.behind(number), wall_us))
 
     async def inspect_logs(self) -> None:
         """Look up which topics there are now under the names of the inputs and the changelog.
@@ -293,7 +323,7 @@ class ChurnwatchApp(faust.App):
     def disown(self) -> None:
         """Forget every partition: what is in memory may be ahead of what was committed."""
         self.is_serving = False
-        for held in (self.partitions, self.lineups, self.breakers, self.stopped):
+        for held in (self.partitions, self.lineups, self.breakers, self.stopped, self.published_at):
             held.clear()
         self.health_state.breaker(is_open=False)
         self.metrics.breaker(is_open=False)
@@ -416,7 +446,7 @@ def create_app(settings: Settings, clock: Clock, metrics: Metrics, health_state:
     app.transport = BatchTransport(app.conf.broker_consumer, app, loop=app.loop)
     app.settings, app.clock, app.metrics, app.health_state = settings, clock, metrics, health_state
     app.definition, app.names = definition_of(settings), Names.of(settings)
-    app.partitions, app.lineups, app.breakers, app.stopped, app.logs = {}, {}, {}, {}, {}
+    app.partitions, app.lineups, app.breakers, app.stopped, app.logs, app.published_at = {}, {}, {}, {}, {}, {}
     app.breaker_limits = Limits(**settings.dead_letter_breaker.model_dump())
     app.turn = asyncio.Lock()
     app.producers = Producers(settings.app_id, client_kwargs(settings))

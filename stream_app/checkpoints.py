@@ -171,4 +171,7 @@ class Checkpoints:
             # They need not lie where their records lay, and the topic may have fewer partitions than the inputs.
             count = len(await producer.partitions_for(names.dead_letters))
             await send_whole(producer, names.dead_letters, number % count, letters, now_ms)
+        if checkpoint.portfolio:
+            count = len(await producer.partitions_for(names.portfolio))
+            await send(producer, names.portfolio, number % count, checkpoint.portfolio, now_ms)
         return stored, last

@@ -24,7 +24,9 @@ from models.dead_letters import dead_letter
 from models.decoding import Decoded, Reason, Rejected, decode_batch
 from models.fixed import Ints
 from models.health import Assessment, Band, Scale, assess
+from models.ledger import RevenueRules
 from models.months import UTC_ZONE
+from models.portfolio import Accounting, Book, PortfolioRules
 from models.profile import NOBODY, Profile, profile_of
 from models.row import NEVER
 from models.texts import ReadText, unread
@@ -47,6 +49,9 @@ CURSOR_VERSION = 1
 
 TICK_ACCOUNTS = 1500
 """Accounts assessed at once by a tick: more would keep the fetcher and the heartbeat waiting."""
+
+BOOKED_AT_ONCE = 30
+"""Accounts that the roll-up looks at at a stretch."""
 
 PROFILES_MAX = 4096
 """Profiles kept ready in memory; the others are made again when they are needed."""
@@ -124,6 +129,7 @@ class Definition:
     is_log_clock: bool = False
     read_text: ReadText = unread
     zone: ZoneInfo = UTC_ZONE
+    accounting: Accounting = field(default_factory=lambda: Accounting.of(RevenueRules(), PortfolioRules()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +161,7 @@ class Checkpoint:
     parts: list[tuple[bytes, bytes | None]]
     alerts: list[Said]
     dead_letters: list[Output]
+    portfolio: list[tuple[bytes, bytes | None]] = field(default_factory=list)
 
     def slices(self, size: int) -> Iterator[Slice]:
         """The changelog and score records in slices of about `size` accounts; the cursor is the last changelog record of all."""
@@ -226,6 +233,8 @@ class Partition:
         self._unassessed_at = NEVER
         self._topic_names = list(definition.kinds)
         self._profiles: dict[int, Profile] = {}
+        self.book = Book(number, self.columns, definition.accounting, definition.config_version)
+        self._publishing_at = NEVER
         self._said = scores.Said(definition.scale, definition.config_version, self._topic_names, number)
 
     # -- coming back
@@ -337,6 +346,7 @@ class Partition:
         for name, slot in parts:
             self._changed_parts.add((name, slot))
             self._profiles.pop(slot, None)
+            self.book.touch(slot)
         is_applied = outcome == Outcome.APPLIED
         applied = int(is_applied.sum())
         position.applied += applied
@@ -514,6 +524,18 @@ class Partition:
             for slot, has_subscriptions in zip(slots.tolist(), self.columns.has_subscriptions[slots].tolist(), strict=True)
         ]
 
+    # -- the roll-up
+
+    def keep_books(self, now_us: int, accounts: int) -> bool:
+        """Bring the roll-up up to date by up to so many accounts; whether there is more to do."""
+        return now_us != NEVER and self.book.advance(now_us, accounts)
+
+    def publish_books(self, now_us: int) -> None:
+        """Let the next checkpoint carry what is new in the roll-up, if it is complete by then."""
+        if self.book.has_news:
+            self._publishing_at = now_us
+            self._is_moved = True
+
     # -- what is to be written
 
     @property
@@ -547,8 +569,17 @@ class Partition:
             ],
             alerts=self._alerting.take(),
             dead_letters=self._dead_letters,
+            portfolio=self._take_books(),
         )
         self._changed_parts = set()
         self._dead_letters = []
         self._is_moved = False
         return checkpoint
+
+    def _take_books(self) -> list[tuple[bytes, bytes | None]]:
+        """What is new in the roll-up, if it was asked for and few accounts have changed since it was looked at."""
+        now_us, self._publishing_at = self._publishing_at, NEVER
+        if now_us == NEVER or self.book.waiting > BOOKED_AT_ONCE:
+            return []
+        self.book.advance(now_us, self.book.waiting)
+        return self.book.records(now_us)

@@ -18,6 +18,8 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from alerts.rules import AlertRules
 from models.feedback import Feedback
+from models.ledger import RevenueRules
+from models.portfolio import PortfolioRules
 from models.scorecard import Scorecard
 from stream_app.config_problems import ENVIRONMENT, PREFIX, Source, environment_name, nearest, nested_model, problems_of
 from stream_app.exits import ConfigError, ConfigProblem
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
+
+DECIDING = ("alerts", "feedback", "health", "portfolio", "revenue")
+"""The settings that decide what is said of an account: `config_version` is made of them."""
 
 OTHER_VARIABLES: dict[str, str] = {
     CONFIG_VARIABLE: "path of the configuration file; `--config` overrides it",
@@ -181,6 +186,8 @@ class Settings(KafkaConnection, BaseSettings):
     health: Scorecard = Field(default_factory=Scorecard, description="how the health score is made")
     feedback: Feedback = Field(default_factory=Feedback, description="how text feedback is read")
     alerts: AlertRules = Field(default_factory=AlertRules, description="when a person hears of an account")
+    revenue: RevenueRules = Field(default_factory=RevenueRules, description="what counts as recurring revenue, and when it is lost")
+    portfolio: PortfolioRules = Field(default_factory=PortfolioRules, description="how the figures of the portfolio are cut")
 
     @classmethod
     def settings_customise_sources(
@@ -196,8 +203,8 @@ class Settings(KafkaConnection, BaseSettings):
 
     @cached_property
     def scoring_configuration(self) -> bytes:
-        """What decides a score or an alert, as canonical JSON: equal settings, however written, give equal bytes."""
-        effective = {name: _canonical(getattr(self, name).model_dump()) for name in ("alerts", "feedback", "health")}
+        """What decides a score, an alert or a figure, as canonical JSON: equal settings, however written, give equal bytes."""
+        effective = {name: _canonical(getattr(self, name).model_dump()) for name in DECIDING}
         return json.dumps(effective, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
     @cached_property

@@ -141,7 +141,9 @@ class Books:
         for item in data["items"]:
             if item.get("usage_type", "licensed") != "metered" or self.rule("include_metered"):
                 total += Fraction(Decimal(str(item["unit_amount_minor"]))) * item.get("quantity", 1) * self._factor(item)
-        for discount in data.get("discounts", []):
+        shares = [each for each in data.get("discounts", []) if each.get("percent") is not None]
+        amounts = [each for each in data.get("discounts", []) if each.get("percent") is None]
+        for discount in shares + amounts:
             policy = self.rule("discount_policy")
             if policy == "none" or (policy == "forever" and discount.get("duration") != "forever"):
                 continue
@@ -302,7 +304,7 @@ class Books:
 
     def money(self, currency: str, micro: int, at: int) -> tuple[str, int]:
         """Return an amount in the currency that it is reported in."""
-        rate = self.rate(currency, self.day(at)) if self.reporting is not None else None
+        rate = self.rate(currency, date(1970, 1, 1) + timedelta(days=at // DAY)) if self.reporting is not None else None
         if rate is None or self.reporting is None:
             return currency, micro
         return self.reporting, half_up(micro * rate)

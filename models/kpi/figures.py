@@ -12,7 +12,7 @@ accounts are shared out. So a figure is never a mean, a rate, a distinct count a
 - **A customer** is an account that pays (MRR above 0), or that has paused without having left. In each month and segment, exactly:
   `customers_start + customers_new + customers_reactivated - customers_churned - customers_same_period_churned = customers_end` and
   `mrr_start + mrr_new + mrr_reactivation + mrr_expansion + mrr_resume - mrr_contraction - mrr_churn - mrr_pause + mrr_fx = mrr_end`.
-  An account counts in the segment that it has when the month ends, in all figures of the month.
+  An account counts in the segment that it has now, in all its months: so a month begins in each segment as the one before it ended.
 """
 
 import re

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from stream_app.pipeline import Definition
 
 PARTITIONS: Final = 2
-NAMES: Final = Names("changelog", "health-scores", "churn-alerts", "alert-state", "dead-letters")
+NAMES: Final = Names("changelog", "health-scores", "churn-alerts", "alert-state", "dead-letters", "portfolio-metrics")
 SPINS_MAX: Final = 20_000
 """Turns of the loop after which something that neither ends nor stands still is stuck."""
 
@@ -612,6 +612,7 @@ class ModelApp:
     disown: Any = ChurnwatchApp.disown
     _fold_next: Any = ChurnwatchApp._fold_next
     _stop_partition: Any = ChurnwatchApp._stop_partition
+    _keep_books: Any = ChurnwatchApp._keep_books
 
     is_serving = False
     unreturned = 0
@@ -640,6 +641,7 @@ class ModelApp:
         self.lineups: dict[int, Any] = {}
         self.breakers: dict[int, Any] = {}
         self.stopped: dict[int, str] = {}
+        self.published_at: dict[int, float] = {}
         self.logs = {topic: SimpleNamespace(topic_id=f"id of {topic}", partitions=PARTITIONS) for topic in (*INPUT_TOPICS, NAMES.changelog)}
         self.breaker_limits = Limits(consecutive=1_000_000, ratio=1.0, minimum=1_000_000)
         self.turn = asyncio.Lock()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
@@ -18,7 +19,6 @@ from models.turnover import month_figures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import date
     from random import Random
 
     from models.payments import Payment
@@ -171,29 +171,25 @@ def rate(currency: str, day: date) -> Fraction | None:
 class Rated:
     """The same rates for the stream's ledger."""
 
-    def __init__(self, zone: str) -> None:
-        """Days are those of a zone."""
-        self._days = reference_ledger.Books([], zone=zone)
-
     def reporting(self, currency: str) -> str:
         """Everything that has a rate is in US dollars."""
         return "USD" if currency == "USD" or currency in RATES else currency
 
     def value(self, currency: str, micro: int, at: int) -> int:
         """An amount at the rate of a day."""
-        found = rate(currency, self._days.day(at))
+        found = rate(currency, date.fromordinal(date(1970, 1, 1).toordinal() + at // DAY_US))
         return micro if found is None else reference.half_up(micro * found)
 
 
 def of_stream(payment: Payment, now: int, zone: str = "UTC", *, is_rated: bool = False, **rules: Any) -> Ledger:
     """Return what the stream's ledger says at an instant."""
-    valuation: Valuation = Rated(zone) if is_rated else OwnCurrencies()
+    valuation: Valuation = Rated() if is_rated else OwnCurrencies()
     return ledger_of(payment, Terms.of(RevenueRules(**rules)), valuation, Calendar.of(ZoneInfo(zone), now))
 
 
 def paid_of_stream(payment: Payment, now: int, zone: str = "UTC", *, is_rated: bool = False) -> dict[str, dict[str, int]]:
     """Return what the stream says was paid, by the text of its keys."""
-    valuation: Valuation = Rated(zone) if is_rated else OwnCurrencies()
+    valuation: Valuation = Rated() if is_rated else OwnCurrencies()
     months = month_figures(payment, valuation, Calendar.of(ZoneInfo(zone), now))
     return _texts(months)
 

@@ -15,6 +15,7 @@ from alerts.events import encode_state
 from deploy.verify import reference as oracle
 from deploy.verify.alert_log import alert_problems, latest_states
 from deploy.verify.equality import assessed_by_stream, differences
+from deploy.verify.reference_portfolio import added_up
 from models.input_topics import INPUT_TOPICS
 from stream_app.pipeline import CURSOR_KEY, Partition, Position, read_cursor
 from tests.support.kafka_model import NAMES, PARTITIONS, Cluster, Entry, UnansweredError
@@ -144,6 +145,11 @@ class Audit:
 
     def _inputs(self, number: int, topic: str) -> list[Entry]:
         return self._committed(topic, number)
+
+    def figures(self) -> dict[str, dict[str, dict[str, int]]]:
+        """Add up what the partitions have published of the portfolio."""
+        latest = [value for number in range(PARTITIONS) for value in self._latest(NAMES.portfolio, number).values()]
+        return added_up(json.loads(value) for value in latest if value is not None)
 
     def _committed(self, topic: str, number: int) -> list[Entry]:
         return self.cluster.broker.logs[TP(topic, number)].committed()

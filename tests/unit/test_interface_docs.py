@@ -66,7 +66,7 @@ def default_shown(name: str, default: Any) -> str:
     """A default as the page writes it."""
     if name == "data_dir":
         return "`~/.local/share/churnwatch/<app_id>`"
-    if default is None:
+    if default is None or default == []:
         return "none"
     if default in ([], {}):
         return "empty"

@@ -483,15 +483,16 @@ def test_equal_settings_have_one_version_however_they_are_written(tmp_path: Path
 
 
 def test_what_decides_a_score_or_an_alert_decides_the_version(tmp_path: Path) -> None:
-    """Any change to a weight, a feed or a wait is another version."""
+    """Any change to a weight, a feed, a wait or a rule of revenue is another version."""
     texts = [
         "health: {components: {usage: {weight: 41}}}",
         "alerts: {recover_for: 25h}",
         "health: {feeds: [usage]}",
         "feedback: {competitors: [Acmely]}",
+        "revenue: {dunning_days: 14}",
     ]
     versions = {load_settings(file(tmp_path, text)).config_version for text in texts}
-    assert len(versions | {Settings().config_version}) == 5
+    assert len(versions | {Settings().config_version}) == len(texts) + 1
 
 
 def test_the_version_is_the_sha256_of_canonical_json() -> None:

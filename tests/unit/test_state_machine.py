@@ -19,6 +19,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from deploy.verify import reference as oracle
+from deploy.verify.reference_portfolio import portfolio
 from models.input_topics import INPUT_TOPICS
 from stream_app.exits import Gap
 from stream_app.recovery import WITHOUT_LOG
@@ -132,6 +134,8 @@ def test_the_product_runs_on_the_model(dirty_rows_max: int) -> None:
         said = {topic for (topic, _), log in cluster.broker.logs.items() if log.committed()}
         assert said == {*INPUT_TOPICS, *written_topics()}
         assert cluster.deaths == []
+        accounts, _ = oracle.replay([(topic_of(record), record) for record in records(Random(5), 80, SCENE)])
+        assert Audit(cluster, is_poison).figures() == portfolio(accounts.values(), cluster.now) != {}
         await cluster.stop()
 
     asyncio.run(scene())
@@ -139,7 +143,7 @@ def test_the_product_runs_on_the_model(dirty_rows_max: int) -> None:
 
 def written_topics() -> set[str]:
     """Return the topics that a worker writes."""
-    return {NAMES.changelog, NAMES.scores, NAMES.alerts, NAMES.alert_state, NAMES.dead_letters}
+    return {NAMES.changelog, NAMES.scores, NAMES.alerts, NAMES.alert_state, NAMES.dead_letters, NAMES.portfolio}
 
 
 @pytest.mark.parametrize("nth", [1, 2])

@@ -1,0 +1,57 @@
+"""The naive roll-up: the figures of every account from all of its events, added up by month and segment (docs/portfolio.md).
+
+It shares no code with `models/`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from deploy.verify.reference_ledger import Books, Figures
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from deploy.verify.reference import Oracle
+
+OTHER = "other"
+
+
+def portfolio(
+    accounts: Iterable[Oracle], now: int, rules: Mapping[str, Any] | None = None, zone: str = "UTC", segments: Sequence[str] = ()
+) -> dict[str, dict[str, Figures]]:
+    """Compute the figures by month and segment; those that are 0 are left out."""
+    total: dict[str, dict[str, Figures]] = {}
+    for account in accounts:
+        events = account.applied("payment-events")
+        if not events:
+            continue
+        named = account.state()["facts"].get("segment")
+        segment = named if named in segments else OTHER
+        books = Books(events, rules=rules or {}, zone=zone)
+        for figures_by_month in (books.months(now), books.revenue(now)):
+            for month, figures in figures_by_month.items():
+                own = total.setdefault(month, {}).setdefault(segment, {})
+                for name, amount in figures.items():
+                    own[name] = own.get(name, 0) + amount
+    return without_zeros(total)
+
+
+def without_zeros(total: Mapping[str, Mapping[str, Figures]]) -> dict[str, dict[str, Figures]]:
+    """Leave out figures that are 0, and what has none."""
+    found: dict[str, dict[str, Figures]] = {}
+    for month, by_segment in total.items():
+        for segment, figures in by_segment.items():
+            if told := {name: amount for name, amount in figures.items() if amount}:
+                found.setdefault(month, {})[segment] = told
+    return found
+
+
+def added_up(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Figures]]:
+    """Add up the records of `portfolio-metrics` of all partitions; figures that are 0 are left out."""
+    total: dict[str, dict[str, Figures]] = {}
+    for record in records:
+        own = total.setdefault(record["month"], {}).setdefault(record["segment"], {})
+        for name, amount in record["figures"].items():
+            own[name] = own.get(name, 0) + amount
+    return without_zeros(total)

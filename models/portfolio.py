@@ -1,0 +1,395 @@
+"""The roll-up of a partition's accounts: figures by month and segment, absolute, made of the accounts and never counted up.
+
+docs/portfolio.md says what is published. A `Book` holds what each account comes to in this month and the one before, packed, and sums it
+when it is asked. The months before those are summed in a pass over all accounts, which is made anew at the turn of a day, and when an
+account's past has changed. Nothing here is stored: it follows from the accounts.
+"""
+
+import heapq
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Annotated, Any, Self
+from zoneinfo import ZoneInfo
+
+import msgspec
+import numpy as np
+from pydantic import Field, field_validator, model_validator
+
+from models.columns import Columns
+from models.fold import read_part
+from models.kpi.figures import FIGURES, Key, read_key
+from models.ledger import FOREVER_US, Calendar, Figures, OwnCurrencies, RevenueRules, Terms, Valuation, ledger_of
+from models.months import format_month, zone_of
+from models.scorecard import Strict
+from models.times import format_us
+from models.turnover import month_figures
+
+OTHER = "other"
+"""The segment of accounts that are in none of the configured ones."""
+
+RECENT = 2
+"""Months of which each account's figures are held: the running one, and the one before."""
+
+LIMB_BITS = 40
+"""Figures are summed in two halves, so that no sum of them overflows."""
+
+_LIMB = (1 << LIMB_BITS) - 1
+
+Segment = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class PortfolioRules(Strict):
+    """How the figures of the portfolio are cut."""
+
+    time_zone: str = Field(default="UTC", description="IANA name of the time zone whose months and days are reported")
+    segments: tuple[Segment, ...] = Field(
+        default=(), max_length=50, description="segments that are reported for themselves; accounts of any other are in `other`"
+    )
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_zone(cls, name: str) -> str:
+        zone_of(name)
+        return name
+
+    @model_validator(mode="after")
+    def _are_distinct(self) -> Self:
+        if len({*self.segments, OTHER}) != len(self.segments) + 1:
+            raise ValueError(f"segments: each once, and `{OTHER}` is what the rest is called")
+        return self
+
+
+Told = tuple[dict[int, Figures], int]
+"""What a provider says of an account: its figures by month, and when they change next with no event (`FOREVER_US`: never)."""
+
+Provider = Callable[[Any, "Accounting", Calendar], Told]
+"""Figures of a part of an account, in the months of a calendar; pure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accounting:
+    """What decides the figures: the same for all partitions."""
+
+    terms: Terms
+    valuation: Valuation
+    zone: ZoneInfo
+    segments: tuple[str, ...]
+
+    @classmethod
+    def of(cls, revenue: RevenueRules, portfolio: PortfolioRules, valuation: Valuation | None = None) -> Self:
+        """The accounting of some rules; each currency stands for itself without a valuation."""
+        return cls(Terms.of(revenue), valuation or OwnCurrencies(), zone_of(portfolio.time_zone), (*portfolio.segments, OTHER))
+
+
+def payment_figures(payment: Any, accounting: Accounting, calendar: Calendar) -> Told:
+    """The ledger and the revenue of an account."""
+    ledger = ledger_of(payment, accounting.terms, accounting.valuation, calendar)
+    for month, figures in month_figures(payment, accounting.valuation, calendar).items():
+        ledger.months.setdefault(month, {}).update(figures)
+    return ledger.months, ledger.next_at
+
+
+def each_month(figures_of: Callable[[Any, int, ZoneInfo, int], Mapping[str, int]]) -> Provider:
+    """A provider made of `month_figures(part, month, zone, now_us)`, asked for each month; names may have a label, `name{label}`."""
+    return partial(_each_month, figures_of)
+
+
+def _each_month(
+    figures_of: Callable[[Any, int, ZoneInfo, int], Mapping[str, int]], part: Any, accounting: Accounting, calendar: Calendar
+) -> Told:
+    months = {
+        month: {read_key(name): value for name, value in figures_of(part, month, accounting.zone, calendar.now).items()}
+        for month in range(calendar.first, calendar.last + 1)
+    }
+    return months, FOREVER_US
+
+
+PROVIDERS: dict[str, Provider] = {"payment": payment_figures}
+"""Who makes figures of which part of an account (`models.columns.PART_NAMES`): a new part's are added here, and nowhere else."""
+
+_PAYMENT_FIGURES = (
+    "customers_start",
+    "customers_start_paused",
+    "customers_end",
+    "customers_end_paused",
+    "customers_churned",
+    "customers_new",
+    "customers_reactivated",
+    "customers_same_period_churned",
+    "customer_days",
+    "customers_ever",
+    "lifetime_days_ended",
+    "mrr_start",
+    "mrr_end",
+    "mrr_new",
+    "mrr_reactivation",
+    "mrr_expansion",
+    "mrr_contraction",
+    "mrr_churn",
+    "mrr_churn_expired",
+    "mrr_pause",
+    "mrr_resume",
+    "mrr_fx",
+    "mrr_grr_kept",
+    "mrr_nrr_kept",
+    "mrr_reactivated_kept",
+    "mrr_delinquent",
+    "mrr_pending_churn",
+    "revenue_paid",
+    "revenue_refunded",
+    "revenue_one_off",
+    "revenue_to_date",
+    "orders",
+    "buyers",
+    "buyers_ever",
+    "buyers_repeat",
+    "order_lifespan_days",
+)
+
+ZEROS: dict[str, tuple[str, ...]] = {"payment": _PAYMENT_FIGURES}
+"""The figures without a label that a part tells of: 0 where nothing is, once any account has such a part. Absent is never observed."""
+
+
+class PortfolioRecord(msgspec.Struct):
+    """One value of `portfolio-metrics`: the figures of a month and segment of the accounts in a partition, as of an instant.
+
+    Figures are by the text of their key (`models.kpi.figures.read_key`). Readers add up the partitions.
+    """
+
+    partition: int
+    month: str
+    segment: str
+    as_of: str
+    config_version: str
+    figures: dict[str, int]
+
+
+_encode = msgspec.json.Encoder(order="sorted").encode
+read_record = msgspec.json.Decoder(PortfolioRecord).decode
+
+
+def record_key(partition: int, month: str, segment: str) -> bytes:
+    """The key of a record: `partition/month/segment`."""
+    return f"{partition}/{month}/{segment}".encode()
+
+
+Totals = dict[tuple[int, int], dict[Key, int]]
+"""Figures by month and place of the segment."""
+
+
+class Book:
+    """The roll-up of one partition. `touch` says that an account changed, `advance` works, `records` gives what is to be published."""
+
+    def __init__(self, partition: int, columns: Columns, accounting: Accounting, config_version: str) -> None:
+        self._partition, self._columns, self._accounting = partition, columns, accounting
+        self._config_version = config_version
+        self._calendar: Calendar | None = None
+        self._day_ends = 0
+        self._ids: dict[tuple[int, Key], int] = {}
+        self._packed: dict[int, tuple[int, bytes]] = {}
+        self._past: dict[int, int] = {}
+        self._touched: set[int] = set()
+        self._due: list[tuple[int, int]] = []
+        self._due_at: dict[int, int] = {}
+        self._seen: set[str] = set()
+        self._next = 0
+        self._is_passing = False
+        self._is_stale = False
+        self._adding: Totals = {}
+        self._closed: Totals | None = None
+        self._said: dict[bytes, dict[str, int]] = {}
+        self._gone: set[bytes] = set()
+        self._is_moved = False
+
+    # -- what changed
+
+    def touch(self, slot: int) -> None:
+        """A part of an account has changed."""
+        self._touched.add(slot)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every account is in the sums as it is; those of months long over may be older, while a pass is under way."""
+        return self._closed is not None and not self._touched
+
+    @property
+    def waiting(self) -> int:
+        """How many accounts have changed since they were looked at."""
+        return len(self._touched)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there may be something to publish."""
+        return self.is_whole and self._is_moved
+
+    # -- work
+
+    def advance(self, now_us: int, accounts: int) -> bool:
+        """Look at up to so many accounts; whether there is more to do. A new day begins everything anew: lifetimes and days have grown."""
+        if self._calendar is None or now_us >= self._day_ends:
+            self._begin(now_us)
+        self._calendar = replace(self._begun, now=max(now_us, self._begun.now))
+        while self._due and self._due[0][0] <= now_us:
+            at, slot = heapq.heappop(self._due)
+            if self._due_at.get(slot) == at:
+                self._touched.add(slot)
+        for _ in range(accounts):
+            if self._touched:
+                self._book(self._touched.pop())
+            elif self._next < len(self._columns):
+                self._next += 1
+                self._touched.discard(self._next - 1)
+                self._book(self._next - 1, is_passing=True)
+            elif self._is_passing:
+                self._end_pass()
+            else:
+                return False
+        return True
+
+    def _begin(self, now_us: int) -> None:
+        """Begin a pass over all accounts, on a new day."""
+        self._begun = Calendar.of(self._accounting.zone, now_us)
+        self._day_ends = next(at for at in (*self._begun.days, self._begun.starts[-1]) if at > now_us)
+        self._closed = None
+        self._ids, self._packed, self._past = {}, {}, {}
+        self._due, self._due_at = [], {}
+        self._restart()
+
+    def _restart(self) -> None:
+        self._next, self._is_passing, self._is_stale, self._adding = 0, True, False, {}
+
+    def _end_pass(self) -> None:
+        if self._is_stale:
+            self._restart()
+        else:
+            self._is_passing = False
+            self._is_moved = self._is_moved or self._closed != self._adding
+            self._closed, self._adding = self._adding, {}
+
+    def _book(self, slot: int, *, is_passing: bool = False) -> None:
+        """Make the figures of an account anew."""
+        months, due_at, segment = self._figures(slot)
+        calendar = self._begun
+        packed = self._pack(months)
+        if packed or slot in self._packed:
+            self._is_moved = self._is_moved or self._packed.get(slot) != (segment, packed)
+            self._packed[slot] = (segment, packed)
+        past = {month: figures for month, figures in months.items() if month <= calendar.last - RECENT and figures}
+        told = hash((segment, tuple((month, frozenset(figures.items())) for month, figures in sorted(past.items())))) if past else 0
+        if is_passing:
+            for month, figures in past.items():
+                total = self._adding.setdefault((month, segment), {})
+                for key, value in figures.items():
+                    total[key] = total.get(key, 0) + value
+        elif told != self._past.get(slot, 0):
+            self._has_another_past(slot)
+        if told:
+            self._past[slot] = told
+        elif slot in self._past:
+            del self._past[slot]
+        if due_at != FOREVER_US:
+            heapq.heappush(self._due, (due_at, slot))
+            self._due_at[slot] = due_at
+        else:
+            self._due_at.pop(slot, None)
+
+    def _has_another_past(self, slot: int) -> None:
+        """Sum the closed months anew, once those who are under way with it are through."""
+        if not self._is_passing:
+            self._restart()
+        elif slot < self._next:
+            self._is_stale = True
+
+    def _figures(self, slot: int) -> tuple[dict[int, Figures], int, int]:
+        months: dict[int, Figures] = {}
+        due_at = FOREVER_US
+        columns, calendar = self._columns, self._calendar
+        assert calendar is not None  # noqa: S101 - `advance` made it
+        for name, provider in PROVIDERS.items():
+            if not columns.parts[name].has(slot):
+                continue
+            self._seen.add(name)
+            told, next_at = provider(read_part(columns, name, slot), self._accounting, calendar)
+            due_at = min(due_at, next_at)
+            for month, figures in told.items():
+                if calendar.first <= month <= calendar.last:
+                    months.setdefault(month, {}).update(figures)
+        segment = read_part(columns, "facts", slot).text("segment") if columns.parts["facts"].has(slot) else None
+        segments = self._accounting.segments
+        return months, due_at, segments.index(segment) if segment in segments else len(segments) - 1
+
+    def _pack(self, months: dict[int, Figures]) -> bytes:
+        """The figures of the recent months: the place of each key, twice over, and a value, in two halves."""
+        packed = array("q")
+        for month in range(self._begun.last - RECENT + 1, self._begun.last + 1):
+            for key, value in months.get(month, {}).items():
+                place = self._ids.setdefault((month, key), len(self._ids))
+                low, high = value & _LIMB, value >> LIMB_BITS
+                if low:
+                    packed.extend((2 * place, low))
+                if high:
+                    packed.extend((2 * place + 1, high))
+        return packed.tobytes()
+
+    # -- what is to be published
+
+    def records(self, now_us: int) -> list[tuple[bytes, bytes | None]]:
+        """The records that say something new since they were asked for last; none before everything was looked at once.
+
+        After a start all of them do: what was published before is not known.
+        """
+        if not self.is_whole or not self._is_moved or self._closed is None:
+            return []
+        self._is_moved = False
+        totals: Totals = {**self._closed, **self._recent()}
+        currencies = sorted({key.currency for total in totals.values() for key in total if key.currency})
+        zeros = {Key(*each): 0 for each in self._zeros(currencies)}
+        calendar = self._begun
+        found: list[tuple[bytes, bytes | None]] = []
+        as_of = format_us(now_us)
+        for month in range(calendar.first, calendar.last + 1):
+            for place, segment in enumerate(self._accounting.segments):
+                figures = {str(key): value for key, value in (zeros | totals.get((month, place), {})).items() if value or not key.label}
+                key = record_key(self._partition, format_month(month), segment)
+                if self._said.get(key) != figures:
+                    self._said[key] = figures
+                    record = PortfolioRecord(self._partition, format_month(month), segment, as_of, self._config_version, figures)
+                    found.append((key, _encode(record)))
+        return found + self._forgotten(calendar.first)
+
+    def _forgotten(self, first: int) -> list[tuple[bytes, bytes | None]]:
+        """Delete the records of months that are not kept any more: of the last three, as the last publication may be some time ago."""
+        keys = [
+            record_key(self._partition, format_month(month), segment)
+            for month in range(first - 3, first)
+            for segment in self._accounting.segments
+        ]
+        new = [key for key in keys if key not in self._gone]
+        for key in new:
+            self._gone.add(key)
+            self._said.pop(key, None)
+        return [(key, None) for key in new]
+
+    def _zeros(self, currencies: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+        for part in sorted(self._seen):
+            for name in ZEROS.get(part, ()):
+                for currency in currencies if FIGURES[name].is_money else ("",):
+                    yield name, "", currency
+
+    def _recent(self) -> Totals:
+        """The sums of the recent months, by segment."""
+        keys = list(self._ids)
+        by_segment: dict[int, list[bytes]] = {}
+        for segment, packed in self._packed.values():
+            by_segment.setdefault(segment, []).append(packed)
+        totals: Totals = {}
+        for segment, many in by_segment.items():
+            sums = np.zeros(2 * len(keys), np.int64)
+            pairs = np.frombuffer(b"".join(many), np.int64).reshape(-1, 2)
+            np.add.at(sums, pairs[:, 0], pairs[:, 1])
+            for (month, key), low, high in zip(keys, sums[::2].tolist(), sums[1::2].tolist(), strict=True):
+                if value := (high << LIMB_BITS) + low:
+                    totals.setdefault((month, segment), {})[key] = value
+        return totals

@@ -1,0 +1,212 @@
+"""The roll-up: whatever happens to workers, the figures of the partitions add up to those that the log says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from random import Random
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from deploy.verify import reference as oracle
+from deploy.verify.reference_portfolio import added_up, portfolio
+from models.columns import Columns
+from models.kpi.figures import FIGURES
+from models.ledger import RevenueRules
+from models.portfolio import PROVIDERS, ZEROS, Accounting, Book, PortfolioRules, each_month, read_record
+from models.times import DAY_US, HOUR_US, parse_us
+from tests.support.generate import START, Record, Scene, histories, records, topic_of
+from tests.support.memory_worker import MemoryWorker, definition, log_of
+from tests.support.profiles import examples
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from stream_app.pipeline import Definition, Partition
+
+SEGMENTS = ("smb",)
+NOW = START + 75 * DAY_US
+PAYING = {
+    "subscription_id": "s",
+    "status": "active",
+    "items": [{"unit_amount_minor": 1000, "interval": "month"}],
+    "currency": "USD",
+    "version": 1,
+    "auto_renew": True,
+}
+MONEY = Scene(days=70, topics={"payment-events": 8, "account-events": 2})
+
+
+def of_zone(zone: str = "UTC") -> Definition:
+    """A definition that reports one segment by name."""
+    return replace(definition(), accounting=Accounting.of(RevenueRules(), PortfolioRules(time_zone=zone, segments=SEGMENTS)))
+
+
+def kept(partition: Partition, now: int = NOW, accounts: int = 3) -> dict[bytes, Any]:
+    """Bring the roll-up up to date, and take what it publishes."""
+    while partition.keep_books(now, accounts):
+        pass
+    partition.publish_books(now)
+    return {key: None if value is None else json.loads(value) for key, value in partition.take().portfolio}
+
+
+def shares(history: Iterable[Record], count: int) -> list[list[Record]]:
+    """Share a history out over partitions by account."""
+    parts: list[list[Record]] = [[] for _ in range(count)]
+    for record in history:
+        parts[sum(record["subject"].encode()) % count].append(record)
+    return parts
+
+
+def published(parts: Iterable[dict[bytes, Any]]) -> dict[str, dict[str, dict[str, int]]]:
+    """Add up what partitions published."""
+    return added_up(record for part in parts for record in part.values() if record is not None)
+
+
+@settings(max_examples=examples(15), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(history=histories(MONEY), seed=st.integers(0, 2**32), zone=st.sampled_from(["UTC", "America/New_York"]))
+def test_however_accounts_are_shared_out_the_figures_are_those_of_the_log(history: list[Record], seed: int, zone: str) -> None:
+    """One, two and four partitions, read in any batches, with crashes: all the naive roll-up of the whole log."""
+    accounts, _ = oracle.replay([(topic_of(record), record) for record in history])
+    expected = portfolio(accounts.values(), NOW, zone=zone, segments=SEGMENTS)
+    for count in (1, 2, 4):
+        parts = []
+        for share in shares(history, count):
+            worker = MemoryWorker(log_of(share), of_zone(zone))
+            worker.run(Random(seed), crash_share=0.2)
+            if seed % 2:
+                worker.checkpoint()
+                worker.crash()
+            parts.append(kept(worker.partition))
+        assert published(parts) == expected
+
+
+@settings(max_examples=examples(12), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(seed=st.integers(0, 2**32))
+def test_looked_at_while_events_come_in_it_ends_where_one_look_at_the_end_does(seed: int) -> None:
+    """Published in between at any times, over days and months, with accounts whose past changes: latest records are absolute."""
+    rng = Random(seed)
+    history = records(rng, 120, MONEY)
+    worker = MemoryWorker(log_of(history), of_zone())
+    latest: dict[bytes, Any] = {}
+    now = START + 20 * DAY_US
+    while behind := sorted(worker.behind()):
+        worker.step(rng.choice(behind), rng.choice((1, 10, 30)))
+        if rng.random() < 0.5:
+            worker.partition.keep_books(now, rng.choice((1, 5, 100)))
+        if rng.random() < 0.3:
+            latest |= kept(worker.partition, now)
+        now = min(now + rng.choice((0, HOUR_US, DAY_US, 8 * DAY_US)), NOW)
+    latest |= kept(worker.partition)
+    fresh = MemoryWorker(log_of(history), of_zone())
+    fresh.run(rng)
+    whole = kept(fresh.partition)
+    assert published([latest]) == published([whole])
+    assert kept(worker.partition) == {}
+
+
+def test_what_did_not_change_is_not_said_again() -> None:
+    """A restarted partition says all of it, then only the months and segments that moved, and drops months that are over."""
+    history = [_event("subscription.upserted", "2026-01-02T00:00:00Z", PAYING), *records(Random(3), 200, MONEY)]
+    worker = MemoryWorker(log_of(history), of_zone())
+    worker.run(Random(1))
+    first = kept(worker.partition)
+    assert len([record for record in first.values() if record is not None]) == 25 * 2
+    assert len([key for key, record in first.items() if record is None]) == 3 * 2
+    assert kept(worker.partition) == {}
+    next_day = kept(worker.partition, NOW + DAY_US)
+    assert {key.split(b"/")[1] for key in next_day} <= {b"2026-03", b"2026-04"} | {key.split(b"/")[1] for key in first if first[key]}
+    assert 0 < len(next_day) < 10
+
+
+def test_a_change_of_segment_takes_the_account_along() -> None:
+    """It counts in the segment that it has now, in every month."""
+    at = "2026-01-10T00:00:00Z"
+    history = [_event("subscription.upserted", at, PAYING), _event("account.updated", "2026-03-01T00:00:00Z", {"segment": "smb"})]
+    worker = MemoryWorker(log_of(history[:1]), of_zone())
+    worker.run(Random(0))
+    now = parse_us("2026-03-05T00:00:00Z")
+    before = kept(worker.partition, now)
+    assert before[b"0/2026-01/other"]["figures"]["mrr_new@USD"] == 1_000_000_000
+    assert before[b"0/2026-01/smb"]["figures"]["mrr_new@USD"] == 0
+    worker.log = log_of(history)
+    worker.run(Random(0))
+    after = kept(worker.partition, now)
+    assert after[b"0/2026-01/smb"]["figures"]["mrr_new@USD"] == 1_000_000_000
+    assert after[b"0/2026-01/other"]["figures"]["mrr_new@USD"] == 0
+
+
+def test_what_time_alone_changes_is_published() -> None:
+    """A dunning window that ends with no event is in the next figures."""
+    subscription = {
+        "subscription_id": "s",
+        "status": "past_due",
+        "items": [{"unit_amount_minor": 1000, "interval": "month"}],
+        "currency": "USD",
+        "version": 1,
+    }
+    worker = MemoryWorker(log_of([_event("subscription.upserted", "2026-03-01T05:00:00Z", subscription)]), of_zone())
+    worker.run(Random(0))
+    ends = parse_us("2026-03-16T05:00:00Z")
+    assert kept(worker.partition, ends - 1)[b"0/2026-03/other"]["figures"]["mrr_delinquent@USD"] == 1_000_000_000
+    assert kept(worker.partition, ends)[b"0/2026-03/other"]["figures"]["mrr_churn@USD"] == 1_000_000_000
+
+
+def test_a_record_says_whose_it_is_and_reads_back() -> None:
+    """Key, partition, month, segment, the instant, the configuration; figures by the text of their keys, zeros of the feed included."""
+    history = records(Random(5), 100, MONEY)
+    worker = MemoryWorker(log_of(history), of_zone())
+    worker.run(Random(1))
+    while worker.partition.keep_books(NOW, 50):
+        pass
+    worker.partition.publish_books(NOW)
+    for key, value in worker.partition.take().portfolio:
+        if value is None:
+            continue
+        record = read_record(value)
+        assert key == f"{record.partition}/{record.month}/{record.segment}".encode()
+        assert record.config_version == "test"
+        assert {f"{name}" for name in ZEROS["payment"] if not FIGURES[name].is_money} <= record.figures.keys()
+
+
+def test_the_figures_of_a_feed_are_figures() -> None:
+    """Those that a part always tells of exist, have no label, and come from a part that there is."""
+    assert ZEROS.keys() <= PROVIDERS.keys() <= set(Columns().parts)
+    for names in ZEROS.values():
+        assert not [name for name in names if FIGURES[name].label]
+
+
+def test_amounts_of_any_size_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures beyond 64 bits, of either sign, are summed exactly; a part is asked for by each of its months."""
+    columns = Columns()
+    columns.slots_of([b"a", b"b", b"c"])
+    for slot in range(3):
+        columns.parts["support"].put(slot, b"\x92\x90\x80")
+    asked: list[int] = []
+
+    def figures_of(_part: Any, month: int, _zone: ZoneInfo, _now: int) -> dict[str, int]:
+        asked.append(month)
+        return {"tickets_open": 2**80, "tickets_reopened": -(2**70) - 1, "touchpoints{qbr}": 1}
+
+    monkeypatch.setitem(PROVIDERS, "support", each_month(figures_of))
+    book = Book(0, columns, Accounting.of(RevenueRules(), PortfolioRules()), "test")
+    while book.advance(NOW, 1):
+        pass
+    told = [read_record(value).figures for _, value in book.records(NOW) if value is not None]
+    assert told == [{"tickets_open": 3 * 2**80, "tickets_reopened": 3 * (-(2**70) - 1), "touchpoints{qbr}": 3}] * 25
+    assert len(set(asked)) == 25
+
+
+@pytest.mark.parametrize("wrong", [{"time_zone": "Mars/Base"}, {"segments": ["a", "a"]}, {"segments": ["other"]}, {"segments": [""]}])
+def test_rules_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
+    """A zone that is none, a segment named twice, or called as the rest is."""
+    with pytest.raises(ValueError, match=r"time zone|segments|character"):
+        PortfolioRules(**wrong)
+
+
+def _event(kind: str, time: str, data: Record) -> Record:
+    return {"id": f"{kind}{time}", "source": "/test", "type": kind, "subject": "acme", "time": time, "data": data}
