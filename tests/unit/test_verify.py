@@ -14,7 +14,7 @@ import pytest
 from alerts.policy import Condition
 from deploy.verify import reference
 from deploy.verify.alert_log import alert_problems, latest_states
-from deploy.verify.checks import Evidence, Input, Letter, Tail, judge_partition
+from deploy.verify.checks import Evidence, Input, Letter, Tail, as_remembered, judge_partition
 from deploy.verify.equality import differences
 from deploy.verify.records import LogRecord, read_records
 from deploy.verify.report import Check, Report
@@ -28,7 +28,7 @@ from stream_app.pipeline import Cursor, read_cursor
 from stream_app.settings import Settings
 from stream_app.state_reader import Changelog
 from tests.support.generate import DAY, START, Record, Scene, records, rfc3339, topic_of
-from tests.support.memory_worker import AT_ONCE, MemoryWorker, definition, log_of
+from tests.support.memory_worker import AT_ONCE, LATER_US, MemoryWorker, definition, log_of
 from tests.support.memory_worker import LogRecord as InMemory
 from tests.support.poison import HARMLESS, POISON, Harmless, Poison
 
@@ -433,6 +433,35 @@ def test_an_odd_record_says_the_same_to_the_reference(harmless: Harmless) -> Non
     assert event.type == type_name(type(decoded.events[0]))
     assert event.subject.encode() == sent.key
     assert reference.Oracle().apply(sent.topic, read.members) == "applied"
+
+
+def test_a_conflict_that_sixteen_bits_do_not_tell_is_the_duplicate_that_the_worker_took_it_for() -> None:
+    """Two events of one id whose contents have the same hash, found in a storm: the state remembers no more of the first."""
+    said = [
+        (
+            b'{"type":"ticket.account_changed","time":"2026-11-06T09:00:48.765286Z","subject":"acct-036","id":"147-e207","source":"segment",'
+            b'"data":{"ticket_id":"t3","from":"elsewhere","to":"acct-036"}}'
+        ),
+        (
+            b'{"type":"ticket.merged","time":"2026-11-06T09:00:48.765286Z","subject":"acct-036","id":"147-e207","source":"segment",'
+            b'"data":{"ticket_id":"t1","into":"t2"}}'
+        ),
+        (
+            b'{"type":"ticket.merged","time":"2026-11-06T09:00:48.765286Z","subject":"acct-036","id":"147-e207","source":"segment",'
+            b'"data":{"ticket_id":"t1","into":"t4"}}'
+        ),
+    ]
+    log = [LogRecord("ticket-events", 0, i, b"acct-036", value, timestamp=LATER_US // 1000) for i, value in enumerate(said)]
+    account, remembered, outcomes = reference.Oracle(), set[tuple[str, int | None]](), []
+    for read in read_records("ticket-events", log):
+        assert read.members is not None
+        outcome = account.apply("ticket-events", read.members)
+        outcomes.append((outcome, as_remembered(outcome, ("acct-036", read.identity), remembered)))
+    assert outcomes == [("applied", "applied"), ("dead_letter", "duplicate"), ("dead_letter", "dead_letter")]
+    records_of_tickets = [InMemory(b"acct-036", value, i) for i, value in enumerate(said)]
+    worker = MemoryWorker({topic: records_of_tickets if topic == "ticket-events" else [] for topic in INPUT_TOPICS}, definition())
+    worker.run(Random(0))
+    assert worker.outcomes()["ticket-events"] == {"applied": 1, "duplicate": 1, "dead_letter": 1}
 
 
 @pytest.mark.parametrize("poison", POISON, ids=lambda each: each.name)
