@@ -20,6 +20,8 @@ from alerts.events import AlertEvent, AlertStateEvent
 from deploy.metrics_page import metrics_page
 from models.decoding import Reason
 from models.events import NPS_MAX, TOPIC_EVENTS, type_name
+from models.kpi.figures import FIGURES
+from models.portfolio import PortfolioRecord
 from models.scored import HealthScored
 from stream_app.topics import TOPICS, TopicSpec
 
@@ -34,11 +36,15 @@ _ENVELOPE_HEADERS: Final = ("specversion", "id", "source", "type", "time", "subj
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """An event that others write or read: its name, the topic that carries it (with no prefix), and the class of its envelope."""
+    """An event that others write or read: its name, the topic that carries it (with no prefix), and the class of its envelope.
+
+    `is_bare`: it has no envelope, and its class is that of the value itself.
+    """
 
     name: str
     topic: str
     event_class: type[msgspec.Struct]
+    is_bare: bool = False
 
     @property
     def class_name(self) -> str:
@@ -53,6 +59,7 @@ def registry() -> list[Published]:
         Published("health.scored", "health-scores", HealthScored),
         Published("alert-event", "churn-alerts", AlertEvent),
         Published("alert-state", "alert-state", AlertStateEvent),
+        Published("portfolio-metrics", "portfolio-metrics", PortfolioRecord, is_bare=True),
     ]
     return inputs + outputs
 
@@ -79,8 +86,19 @@ def schema(published: Published) -> dict[str, Any]:
     envelope = definitions.pop(reference["$ref"].removeprefix("#/$defs/"))
     for name in definitions.keys() & _RULES.keys():
         definitions[name] |= _RULES[name]
+    if published.event_class is PortfolioRecord:
+        envelope["properties"]["figures"] |= {"patternProperties": dict(_figures())}
     head = {"$schema": _DIALECT, "$id": f"urn:churnwatch:schema:{published.name}/1.json", "title": published.name}
     return {**head, **{name: part for name, part in envelope.items() if name != "title"}, "$defs": definitions}
+
+
+def _figures() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Give the keys of each figure, as a pattern, and what a reader has to know of its numbers."""
+    for figure in FIGURES.values():
+        label = r"\{.+\}" if figure.label else ""
+        by = f" One number for each `{figure.label}`." if figure.label else ""
+        pattern = f"^{figure.name}{label}{'@[A-Z]{3}' if figure.is_money else ''}$"
+        yield pattern, {"type": "integer", "description": f"{_sentence(figure.meaning)}{by} ({figure.kind}, {figure.unit})"}
 
 
 def asyncapi() -> dict[str, Any]:
@@ -97,7 +115,8 @@ def asyncapi() -> dict[str, Any]:
             "description": (
                 "What churnwatch reads from Kafka and what it writes. Where an installation has a prefix, it stands before each address "
                 "(`eu.usage-events`). Inputs are CloudEvents 1.0 in structured or binary mode, or plain JSON with the same members and no "
-                "header. Outputs are in structured mode; read them with `isolation.level=read_committed`. "
+                "header. Outputs are in structured mode, but for `portfolio-metrics`, whose values are plain JSON; read them with "
+                "`isolation.level=read_committed`. "
                 "What cannot be used goes to `dead-letters`."
             ),
         },
@@ -150,10 +169,13 @@ _DEAD_LETTER: Final[dict[str, Any]] = {
 
 
 def _messages(event: Published, topic: TopicSpec) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Give the messages of an event by their names: one for structured mode, and for an input one for binary mode."""
+    """Give the messages of an event by their names: one for structured mode, and for an input one for binary mode; one with no envelope."""
     key = {"kafka": {"key": {"type": "string", "description": topic.key}, "bindingVersion": "0.5.0"}}
     file = f"./schemas/{event.name}.json"
     about = {"name": event.name, "title": event.name, "summary": " ".join((event.event_class.__doc__ or "").split())}
+    if event.is_bare:
+        yield event.class_name, about | {"contentType": "application/json", "payload": {"$ref": file}, "bindings": key}
+        return
     structured = {"$ref": "#/components/schemas/StructuredHeaders"}
     yield event.class_name, about | {"contentType": _STRUCTURED, "headers": structured, "payload": {"$ref": file}, "bindings": key}
     if topic.direction == "in":

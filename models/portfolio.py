@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 from pydantic import Field, field_validator, model_validator
 
 from models.columns import Columns
@@ -155,15 +156,21 @@ ZEROS: dict[str, tuple[str, ...]] = {"payment": _PAYMENT_FIGURES}
 class PortfolioRecord(msgspec.Struct):
     """One value of `portfolio-metrics`: the figures of a month and segment of the accounts in a partition, as of an instant.
 
-    Figures are by the text of their key (`models.kpi.figures.read_key`). Readers add up the partitions.
+    Figures are by the text of their key (`models.kpi.figures.read_key`): `name`, `name{label}`, money `name@USD` in millionths of a minor
+    unit. Readers add up the partitions. A figure that is not there was never observed.
     """
 
-    partition: int
-    month: str
-    segment: str
-    as_of: str
-    config_version: str
-    figures: dict[str, int]
+    partition: Annotated[int, Meta(ge=0, description="of the topics that are keyed by account")]
+    month: Annotated[str, Meta(pattern=r"^\d{4}-(0[1-9]|1[0-2])$", description="in the time zone `portfolio.time_zone`")]
+    segment: Annotated[str, Meta(min_length=1, description="one of `portfolio.segments`, or `other`")]
+    as_of: Annotated[
+        str, Meta(description="the instant that it was made for: the running month counts to it", extra_json_schema={"format": "date-time"})
+    ]
+    config_version: Annotated[str, Meta(description="of the configuration that it was made with")]
+    figures: Annotated[
+        dict[Annotated[str, Meta(pattern=r"^[a-z0-9_]+(\{.+\})?(@[A-Z]{3})?$")], int],
+        Meta(description="whole numbers by key; a reader passes over a name that it does not know"),
+    ]
 
 
 _encode = msgspec.json.Encoder(order="sorted").encode

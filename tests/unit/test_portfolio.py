@@ -8,10 +8,12 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+import jsonschema
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from deploy.schemas import DOCS
 from deploy.verify import reference as oracle
 from deploy.verify.reference_portfolio import added_up, portfolio
 from models.columns import Columns
@@ -164,9 +166,11 @@ def test_a_record_says_whose_it_is_and_reads_back() -> None:
     while worker.partition.keep_books(NOW, 50):
         pass
     worker.partition.publish_books(NOW)
+    schema = jsonschema.Draft202012Validator(json.loads((DOCS / "schemas" / "portfolio-metrics.json").read_text("utf-8")))
     for key, value in worker.partition.take().portfolio:
         if value is None:
             continue
+        schema.validate(json.loads(value))
         record = read_record(value)
         assert key == f"{record.partition}/{record.month}/{record.segment}".encode()
         assert record.config_version == "test"

@@ -1,6 +1,7 @@
 """The published contract: the schemas and the AsyncAPI document are those of the types, and say what the decoder does."""
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from deploy import schemas
 from models.decoding import Reason, decode_batch
 from models.events import EVENT_CLASSES, TOPIC_EVENTS
+from models.kpi.figures import FIGURES
 from stream_app.topics import TOPICS
 from tests.support.examples import EXAMPLES, TOPIC_OF
 from tests.support.generate import histories
@@ -142,7 +144,10 @@ def test_every_topic_with_types_is_a_channel() -> None:
     """Inputs are received, outputs sent, and nothing is a channel that is no topic."""
     document = asyncapi()
     directions = {topic.name: topic.direction for topic in TOPICS}
-    assert set(TOPIC_EVENTS) | {"health-scores", "churn-alerts", "alert-state", "dead-letters"} == document["channels"].keys()
+    assert (
+        set(TOPIC_EVENTS) | {"health-scores", "churn-alerts", "alert-state", "portfolio-metrics", "dead-letters"}
+        == document["channels"].keys()
+    )
     for operation in document["operations"].values():
         name = operation["channel"]["$ref"].removeprefix("#/channels/")
         assert operation["action"] == {"in": "receive", "out": "send"}[directions[name]]
@@ -156,7 +161,19 @@ def test_every_event_is_a_message_in_both_modes() -> None:
         name = event_class.__name__
         assert messages[name]["contentType"] == "application/cloudevents+json"
         assert messages[f"{name}Binary"]["payload"]["$ref"].endswith(f"#/$defs/{name}Data")
-    assert len(messages) == 2 * len(EVENT_CLASSES) + 4
+    assert len(messages) == 2 * len(EVENT_CLASSES) + 5
+
+
+def test_every_figure_has_its_pattern_and_no_other_key_passes_for_one() -> None:
+    """A reader finds each key of the catalogue under exactly one pattern; a label or a currency too few or too many is under none."""
+    patterns = schemas.schema(next(one for one in schemas.registry() if one.is_bare))["properties"]["figures"]["patternProperties"]
+    for figure in FIGURES.values():
+        label, currency = "{x}" if figure.label else "", "@USD" if figure.is_money else ""
+        [described] = [about for pattern, about in patterns.items() if re.search(pattern, f"{figure.name}{label}{currency}")]
+        assert figure.unit in described["description"]
+        wrong = f"{figure.name}{'' if figure.label else '{x}'}{currency}", f"{figure.name}{label}{'' if figure.is_money else '@USD'}"
+        assert not [pattern for pattern in patterns for key in wrong if re.search(pattern, key)]
+    assert len(patterns) == len(FIGURES)
 
 
 def test_every_reference_leads_somewhere() -> None:
