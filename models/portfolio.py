@@ -209,6 +209,8 @@ class Book:
         self._said: dict[bytes, dict[str, int]] = {}
         self._gone: set[bytes] = set()
         self._is_moved = False
+        self.running: dict[str, dict[str, int]] = {}
+        """The figures of the running month by segment, as they were given to be published last; a new object each time."""
 
     # -- what changed
 
@@ -364,6 +366,8 @@ class Book:
                     self._said[key] = figures
                     record = PortfolioRecord(self._partition, format_month(month), segment, as_of, self._config_version, figures)
                     found.append((key, _encode(record)))
+        last = format_month(calendar.last)
+        self.running = {segment: self._said[record_key(self._partition, last, segment)] for segment in self._accounting.segments}
         return found + self._forgotten(calendar.first)
 
     def _forgotten(self, first: int) -> list[tuple[bytes, bytes | None]]:

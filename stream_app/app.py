@@ -7,7 +7,7 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -141,6 +141,7 @@ class ChurnwatchApp(faust.App):
     stopped: dict[int, str]
     logs: dict[str, Log]
     published_at: dict[int, float]
+    shown: Sequence[Mapping[str, Mapping[str, int]]]
     producers: Producers
     checkpoints: Checkpoints
     batches: Batches
@@ -325,6 +326,8 @@ class ChurnwatchApp(faust.App):
         self.is_serving = False
         for held in (self.partitions, self.lineups, self.breakers, self.stopped, self.published_at):
             held.clear()
+        self.shown = []
+        self.metrics.portfolio(self.shown)
         self.health_state.breaker(is_open=False)
         self.metrics.breaker(is_open=False)
 
@@ -363,6 +366,14 @@ class ChurnwatchApp(faust.App):
                 self.health_state.progress(kind, number, position, end, now)
                 self.metrics.position(kind, number, max(0, end - position))
         self.metrics.accounts({BAND_NAMES[band]: int(count) for band, count in enumerate(bands)})
+        self._show_books()
+
+    def _show_books(self) -> None:
+        """Let the gauges say what the partitions published last, when that is something else than what they say."""
+        running = [partition.book.running for partition in self.partitions.values() if partition.book.running]
+        if list(map(id, running)) != list(map(id, self.shown)):
+            self.shown = running
+            self.metrics.portfolio(running)
 
 
 def _leave() -> NoReturn:
@@ -447,6 +458,7 @@ def create_app(settings: Settings, clock: Clock, metrics: Metrics, health_state:
     app.settings, app.clock, app.metrics, app.health_state = settings, clock, metrics, health_state
     app.definition, app.names = definition_of(settings), Names.of(settings)
     app.partitions, app.lineups, app.breakers, app.stopped, app.logs, app.published_at = {}, {}, {}, {}, {}, {}
+    app.shown = []
     app.breaker_limits = Limits(**settings.dead_letter_breaker.model_dump())
     app.turn = asyncio.Lock()
     app.producers = Producers(settings.app_id, client_kwargs(settings))

@@ -6,6 +6,7 @@ accounts. The pipeline calls these methods once for each batch or checkpoint, no
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -15,9 +16,11 @@ from alerts.policy import Kind, Severity
 from models.decoding import Reason
 from models.health import BAND_NAMES
 from models.input_topics import INPUT_TOPICS
+from models.kpi.figures import FIGURES, MICRO, add_up, read_key
+from models.kpi.money import is_known, to_major
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from prometheus_client import CollectorRegistry
 
@@ -25,6 +28,56 @@ OUTCOMES: Final = ("applied", "duplicate", "late", "dead_letter")
 """What becomes of a record; each has exactly one of them (docs/state.md section 1)."""
 
 SEVERITIES: Final[dict[Severity, str]] = {severity: severity.name.lower() for severity in Severity if severity is not Severity.NONE}
+
+HEADLINE: Final = (
+    "customers_start",
+    "customers_start_paused",
+    "customers_end",
+    "customers_end_paused",
+    "customers_new",
+    "customers_reactivated",
+    "customers_churned",
+    "customers_same_period_churned",
+    "mrr_start",
+    "mrr_end",
+    "mrr_new",
+    "mrr_reactivation",
+    "mrr_expansion",
+    "mrr_contraction",
+    "mrr_churn",
+    "mrr_pause",
+    "mrr_resume",
+    "mrr_fx",
+    "mrr_grr_kept",
+    "mrr_nrr_kept",
+    "mrr_delinquent",
+    "mrr_pending_churn",
+    "revenue_paid",
+    "revenue_refunded",
+    "revenue_one_off",
+    "orders",
+    "buyers_ever",
+    "buyers_repeat",
+    "accounts",
+    "renewals_due",
+    "renewals_renewed",
+    "signups",
+    "signups_matured",
+    "signups_activated",
+    "active_users_1d",
+    "active_users_7d",
+    "active_users_28d",
+    "user_days_28d",
+    "tickets_created_28d",
+    "tickets_open",
+    "tickets_open_urgent",
+    "nps_promoters",
+    "nps_passives",
+    "nps_detractors",
+    "csat_accounts",
+    "csat_accounts_positive",
+)
+"""The figures of the portfolio (`models.kpi.figures`) that are gauges, too: none of them has a label of its own."""
 
 _SHORT_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _CHECKPOINT_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 10.0)
@@ -42,6 +95,7 @@ class Metrics:
         self._declare_stream(registry)
         self._declare_state(registry)
         self._declare_alerts(registry)
+        self._declare_portfolio(registry)
         self._placed: set[tuple[str, str]] = set()
         self._partitions: set[str] = set()
         self._touch()
@@ -101,6 +155,21 @@ class Metrics:
             buckets=_LONG_SECONDS,
             registry=registry,
         )
+
+    def _declare_portfolio(self, registry: CollectorRegistry) -> None:
+        """One gauge for each headline figure: what comes of it is in `deploy/prometheus/portfolio.rules.yaml`."""
+        self._portfolio_partitions = Gauge(
+            "churnwatch_portfolio_partitions",
+            "Partitions of this worker whose figures are in the gauges of the portfolio.",
+            registry=registry,
+        )
+        self._portfolio: dict[str, Gauge] = {}
+        for name in HEADLINE:
+            figure = FIGURES[name]
+            words = f"Portfolio, running month, {figure.kind}: {figure.meaning}{', in whole units of the currency' * figure.is_money}."
+            labels = ("segment", "currency") if figure.is_money else ("segment",)
+            self._portfolio[name] = Gauge(f"churnwatch_portfolio_{name}", words, labels, registry=registry)
+        self._told: set[tuple[str, ...]] = set()
 
     def _touch(self) -> None:
         for topic in INPUT_TOPICS:
@@ -183,6 +252,27 @@ class Metrics:
         """Say how many accounts of this worker's partitions are in each band; a band that is not named has none."""
         for band in BAND_NAMES.values():
             self._accounts.labels(band).set(by_band.get(band, 0))
+
+    def portfolio(self, partitions: Sequence[Mapping[str, Mapping[str, int]]]) -> None:
+        """Say what the running month comes to: figures by segment and the text of their key, for each partition that this worker owns.
+
+        The gauges are their sums. What no partition tells of has no series: it was never observed, or is another worker's by now. Amounts
+        in a currency that is not in ISO 4217 have none either, since nobody knows their whole units.
+        """
+        told: set[tuple[str, ...]] = set()
+        for segment in sorted({segment for partition in partitions for segment in partition}):
+            parts = ({read_key(text): value for text, value in each.get(segment, {}).items()} for each in partitions)
+            for key, value in add_up(parts).items():
+                gauge = self._portfolio.get(key.name)
+                if gauge is None or (key.currency and not is_known(key.currency)):
+                    continue
+                labels = (segment, key.currency) if key.currency else (segment,)
+                gauge.labels(*labels).set(float(to_major(Fraction(value, MICRO), key.currency) if key.currency else value))
+                told.add((key.name, *labels))
+        for name, *gone in self._told - told:
+            self._portfolio[name].remove(*gone)
+        self._told = told
+        self._portfolio_partitions.set(len(partitions))
 
     def breaker(self, *, is_open: bool) -> None:
         """Say whether a flood of unusable records has stopped the worker."""

@@ -20,6 +20,15 @@ def exponent(currency: str) -> int:
     return found or 0  # precious metals and the like have none
 
 
+def is_known(currency: str) -> bool:
+    """Whether a currency is in the list of ISO 4217."""
+    try:
+        exponent(currency)
+    except ValueError:
+        return False
+    return True
+
+
 def scale(currency: str) -> int:
     """How many minor units one whole unit has."""
     return int(10 ** exponent(currency))

@@ -13,10 +13,11 @@ from prometheus_client import CollectorRegistry
 from alerts.policy import Kind, Severity
 from deploy.cli import app
 from deploy.config_cli import plain
+from models.kpi.figures import FIGURES
 from stream_app.config_problems import environment_name, nested_model
 from stream_app.exits import Exit
 from stream_app.health import HealthState, Limits, Pages
-from stream_app.metrics import Metrics
+from stream_app.metrics import HEADLINE, Metrics
 from stream_app.settings import OTHER_VARIABLES, Settings
 from stream_app.topics import TOPICS
 
@@ -137,6 +138,7 @@ def test_every_metric_is_documented_with_its_type_and_labels() -> None:
     metrics.assigned({0})
     metrics.progress("usage-events", 0, 0, 0)
     metrics.alert(Kind.OPENED, Severity.AT_RISK)
+    metrics.portfolio([{"other": {f"{name}@USD" if FIGURES[name].is_money else name: 1 for name in HEADLINE}}])
     expected = []
     for family in metrics.registry.collect():
         if family.name.startswith("churnwatch_"):

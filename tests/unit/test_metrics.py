@@ -12,7 +12,8 @@ from alerts.policy import Kind, Severity
 from models.decoding import Reason
 from models.health import BAND_NAMES
 from models.input_topics import INPUT_TOPICS
-from stream_app.metrics import OUTCOMES, Metrics
+from models.kpi.figures import FIGURES
+from stream_app.metrics import HEADLINE, OUTCOMES, Metrics
 
 ROOT = Path(__file__).parents[2]
 
@@ -134,6 +135,32 @@ def test_a_band_that_is_not_named_has_no_accounts(metrics: Metrics) -> None:
     metrics.accounts({"healthy": 6})
     assert value(metrics, "churnwatch_accounts", band="critical") == 0
     assert value(metrics, "churnwatch_accounts", band="healthy") == 6
+
+
+def test_the_portfolio_is_the_sum_of_the_partitions(metrics: Metrics) -> None:
+    """Headline figures by segment, money in whole units; other figures, and currencies that nobody knows, have no series."""
+    one = {"smb": {"customers_end": 2, "mrr_end@USD": 1_234_560_000, "mrr_end@JPY": 7_000_000, "cohort_paying{2026-01}": 3}}
+    two = {"smb": {"customers_end": 3, "mrr_end@USD": -234_560_000, "mrr_end@ZZZ": 1, "customers_ever": 9}, "other": {"customers_end": 0}}
+    before = series(metrics)
+    metrics.portfolio([one, two])
+    assert value(metrics, "churnwatch_portfolio_customers_end", segment="smb") == 5
+    assert value(metrics, "churnwatch_portfolio_customers_end", segment="other") == 0
+    assert value(metrics, "churnwatch_portfolio_mrr_end", segment="smb", currency="USD") == 10
+    assert value(metrics, "churnwatch_portfolio_mrr_end", segment="smb", currency="JPY") == 7
+    assert value(metrics, "churnwatch_portfolio_partitions") == 2
+    assert len(series(metrics) - before) == 4
+    metrics.portfolio([one])
+    assert value(metrics, "churnwatch_portfolio_mrr_end", segment="smb", currency="USD") == 12.3456
+    assert len(series(metrics) - before) == 3
+    metrics.portfolio([])
+    assert series(metrics) == before
+    assert value(metrics, "churnwatch_portfolio_partitions") == 0
+
+
+def test_headline_figures_have_no_label_but_segment_and_currency() -> None:
+    """Of a figure that is kept apart by something else nobody knows how many series it would have."""
+    assert not [name for name in HEADLINE if FIGURES[name].label]
+    assert len(set(HEADLINE)) == len(HEADLINE)
 
 
 def test_the_release_and_the_configuration_are_shown(metrics: Metrics) -> None:

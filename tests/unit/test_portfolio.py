@@ -125,6 +125,20 @@ def test_what_did_not_change_is_not_said_again() -> None:
     assert 0 < len(next_day) < 10
 
 
+def test_the_running_month_is_at_hand_as_it_was_published() -> None:
+    """By segment, those that nobody is in as well; nothing before the first publication, and a new object with each."""
+    worker = MemoryWorker(log_of([_event("subscription.upserted", "2026-01-02T00:00:00Z", PAYING)]), of_zone())
+    worker.run(Random(1))
+    assert worker.partition.book.running == {}
+    told = kept(worker.partition, parse_us("2026-01-20T00:00:00Z"))
+    running = worker.partition.book.running
+    assert running == {segment: told[f"0/2026-01/{segment}".encode()]["figures"] for segment in ("smb", "other")}
+    assert running["other"]["mrr_new@USD"] == 1_000_000_000
+    next_month = kept(worker.partition, parse_us("2026-02-01T00:00:00Z"))
+    assert worker.partition.book.running["other"] == next_month[b"0/2026-02/other"]["figures"]
+    assert worker.partition.book.running is not running
+
+
 def test_a_change_of_segment_takes_the_account_along() -> None:
     """It counts in the segment that it has now, in every month."""
     at = "2026-01-10T00:00:00Z"

@@ -1,0 +1,1 @@
+"""Recording rules for Prometheus: the ratios of the portfolio, made of the workers' gauges."""
