@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from decimal import Decimal, InvalidOperation
+from functools import cache
 from typing import TYPE_CHECKING, Final, TypedDict
 from zlib import crc32
 
@@ -19,7 +20,6 @@ MIDNIGHT: Final = "T00:00:00Z"
 END_OF_DAY: Final = "T23:59:59Z"
 """The last second of a day: what was due that day and did not happen."""
 
-_CLOCK: Final = tuple(f"T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}Z" for second in range(DAY_SECONDS))
 _CENT: Final = Decimal("0.01")
 _TOPIC_OF_FAMILY: Final = {
     "usage": USAGE,
@@ -80,7 +80,13 @@ def spread(day: str, row: str) -> str:
 
     Never the first or the last second, which belong to sign-ups, cancellations and due dates.
     """
-    return day + _CLOCK[1 + crc32(row.encode()) % (DAY_SECONDS - 2)]
+    return day + _clock()[1 + crc32(row.encode()) % (DAY_SECONDS - 2)]
+
+
+@cache
+def _clock() -> tuple[str, ...]:
+    """Return every second of a day as the end of a time; not made at import, which every command pays for."""
+    return tuple(f"T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}Z" for second in range(DAY_SECONDS))
 
 
 def usd(amount: str) -> dict[str, object]:

@@ -32,6 +32,7 @@ DOWN_SECONDS: Final = 70.0
 GROWTH_BYTES_MAX: Final = 64 << 20
 
 
+@pytest.mark.seconds(120)
 @pytest.mark.timeout(420)
 def test_a_broker_that_comes_late_and_goes_away_for_70_s(tmp_path: Path, topic_prefix: str) -> None:
     """Alive and not ready while it is away, idle or in the midst of a transaction; one restart at most; all exact when it is back."""

@@ -20,7 +20,7 @@ from tests.support.kafka_io import read_topic
 if TYPE_CHECKING:
     from tests.support.worker import Workers
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.seconds(80)]
 
 ACCOUNTS = tuple(f"acct-{number:02}" for number in range(16))
 MONEY = Scene(accounts=ACCOUNTS, days=60, hot=0.05, topics={"payment-events": 8, "account-events": 2})

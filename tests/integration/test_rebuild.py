@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.seconds(80)]
 
 SAID: Final = ("churn-alerts", "dead-letters")
 """Topics in which each record is something that was said to somebody."""

@@ -47,6 +47,7 @@ def verified(crew: Workers, *options: str) -> tuple[int, dict[str, Any]]:
     return ended.returncode, json.loads(ended.stdout)
 
 
+@pytest.mark.seconds(80)
 def test_verify_beside_the_worker_and_after_it(crew: Workers) -> None:
     """While records flow it finds nothing, nor afterwards; a log without its beginning it counts; a changed row it finds by its account."""
     crew.environment |= ALERT_AT_ONCE

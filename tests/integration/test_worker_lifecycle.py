@@ -125,6 +125,7 @@ class TestRefusing:
         assert first.get("/readyz")[0] == 200
         assert first.terminate() == Exit.CLEAN
 
+    @pytest.mark.seconds(70)
     def test_nobody_at_the_address_of_the_broker(self, crew: Workers) -> None:
         """Alive but not ready while it waits; after about a minute exit 3, naming the setting."""
         began = time.monotonic()

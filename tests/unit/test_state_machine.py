@@ -534,7 +534,7 @@ class Faults(RuleBasedStateMachine):
             self.loop.close()
 
 
-TestFaults = Faults.TestCase
+TestFaults = pytest.mark.seconds(60)(Faults.TestCase)
 TestFaults.settings = settings(
     max_examples=examples(150),
     stateful_step_count=30,
