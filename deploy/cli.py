@@ -19,6 +19,7 @@ from deploy.dlq.cli import dlq_app
 from deploy.examples.cli import examples_app
 from deploy.feedback_cli import feedback_app
 from deploy.kafka_cli import kafka_app
+from deploy.kpi.cli import kpi
 from deploy.rebuild.cli import rebuild
 from deploy.replay.cli import replay_app
 from deploy.snapshot.cli import snapshot_app
@@ -74,6 +75,7 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(snapshot_app, name="snapshot")
 app.add_typer(examples_app, name="examples")
 app.command()(demo)
+app.command()(kpi)
 app.command()(verify)
 app.command()(rebuild)
 

@@ -21,6 +21,8 @@ Every figure that customer success is steered by, each with one definition. A KP
 numbers that add up over partitions and segments, so it does not depend on how many workers run. Per account the same functions
 (`models/kpi/`) take that account's numbers.
 
+`churnwatch kpi` reports them ([kpi.md](kpi.md)).
+
 `churnwatch examples run FILE` calculates worked examples and compares them; 173 of them are in the tests
 (`tests/golden/examples.json`, `examples_more.json`), most of the second file for what happens at the edges.
 
@@ -44,10 +46,10 @@ numbers that add up over partitions and segments, so it does not depend on how m
 - **A customer** is an account that pays, or that has paused without having left: paused is not churned. An account counts in the
   segment that it has as the month ends. A user of two accounts is a user in each.
 - **Medians of durations** come from buckets that are at most 1/32 wide, so they are within 1.6 %, and exact below 64 seconds.
-- **Options**: `pause_policy` (`zero`: a pause is a contraction and a resumption an expansion in every rate; `keep`: in none),
-  `max_lifetime_months` (none), `discount_factor` (0.99 a month), `fcr_denominator` (`solved`, or `received`), `count_abandoned`,
-  `count_cross_department`. Variants of churn, NRR and quick ratio are KPIs of their own, so none is ever shown under the name of
-  another.
+- **Options**: `revenue.pause_policy` (`zero`: a pause is a contraction and a resumption an expansion in every rate; `keep`: in none),
+  and under `kpi` `max_lifetime_months` (none), `discount_factor` (0.99 a month), `fcr_denominator` (`solved`, or `received`),
+  `count_abandoned`, `count_cross_department`. Variants of churn, NRR and quick ratio are KPIs of their own, so none is ever shown
+  under the name of another.
 
 Sources: S0 to S4 are the five customer-success articles that this product implements; the others are what a definition was checked against.
 """

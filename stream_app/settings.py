@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from alerts.rules import AlertRules
 from models.feedback import Feedback
+from models.kpi.rules import KpiRules
 from models.ledger import RevenueRules
 from models.portfolio import PortfolioRules
 from models.scorecard import Scorecard
@@ -188,6 +189,7 @@ class Settings(KafkaConnection, BaseSettings):
     alerts: AlertRules = Field(default_factory=AlertRules, description="when a person hears of an account")
     revenue: RevenueRules = Field(default_factory=RevenueRules, description="what counts as recurring revenue, and when it is lost")
     portfolio: PortfolioRules = Field(default_factory=PortfolioRules, description="how the figures of the portfolio are cut")
+    kpi: KpiRules = Field(default_factory=KpiRules, description="how a report of KPIs is made; it decides nothing that is published")
 
     @classmethod
     def settings_customise_sources(

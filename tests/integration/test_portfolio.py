@@ -7,7 +7,9 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from typer.testing import CliRunner
 
+from deploy.cli import app
 from deploy.verify import reference as oracle
 from deploy.verify.reference_portfolio import added_up, portfolio
 from stream_app.clock import WallClock
@@ -51,6 +53,21 @@ def assert_published(crew: Workers, history: list[Record]) -> None:
     assert published(crew) == expected
 
 
+def assert_reported(crew: Workers, history: list[Record]) -> None:
+    """What `churnwatch kpi` reads is what the log says: counts of each segment and month, and their total."""
+    names = ("customers", "customers_new", "customers_churned")
+    options = ("--by-segment", "--months", "25", "--json", "--bootstrap", crew.bootstrap, "--topic-prefix", crew.prefix)
+    result = CliRunner().invoke(app, ["kpi", *names, *options, "--set", "portfolio.segments=[smb]"])
+    assert result.exit_code == 0, result.output
+    expected = said_by_the_log(history)
+    for month in json.loads(result.stdout)["months"]:
+        assert month["partitions"] == {"reported": [0, 1, 2, 3], "missing": []}
+        told = {name: {line["kpi"]: line["value"] for line in column["kpis"]} for name, column in month["segments"].items()}
+        for name, figure in zip(names, ("customers_end", "customers_new", "customers_churned"), strict=True):
+            counts = {segment: expected.get(month["month"], {}).get(segment, {}).get(figure, 0) for segment in ("smb", "other")}
+            assert {segment: values[name] for segment, values in told.items()} == {**counts, "total": sum(counts.values())}
+
+
 def test_one_two_and_four_workers_publish_the_figures_of_the_log(crew: Workers) -> None:
     """Events come while workers join, and one is killed in between: nothing is lost, nothing counted twice."""
     crew.environment["CHURNWATCH_PORTFOLIO__SEGMENTS"] = '["smb"]'
@@ -66,6 +83,7 @@ def test_one_two_and_four_workers_publish_the_figures_of_the_log(crew: Workers) 
     others = [crew.start(name).wait_ready() for name in ("first", "third", "fourth")]
     send(crew, history[320:])
     assert_published(crew, history)
+    assert_reported(crew, history)
     for worker in (second, *others):
         assert worker.terminate() == 0, worker.tail()
     assert published(crew) == said_by_the_log(history)

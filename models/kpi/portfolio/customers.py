@@ -205,7 +205,9 @@ def kpis() -> Iterator[Kpi]:
             "own",
             "customers in band at_risk or critical / customers",
             ("customers_by_band",),
-            lambda bands: proportion(sum(bands.get(band, 0) for band in AT_RISK), sum(bands.values())),
+            lambda bands: proportion(
+                sum(bands.get(band, 0) for band in AT_RISK), sum(bands.values()), "zero_denominator" if bands else "not_observed"
+            ),
         ),
         (
             "repeat_purchase_rate",

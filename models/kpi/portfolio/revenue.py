@@ -155,7 +155,7 @@ def kpis() -> Iterator[Kpi]:
             "PostHog",
             "MRR of accounts in band at_risk or critical",
             ("mrr_by_band",),
-            lambda bands: Reading(sum((bands.get(band, Fraction(0)) for band in AT_RISK), Fraction(0))),
+            lambda bands: Reading(sum((bands.get(band, Fraction(0)) for band in AT_RISK), Fraction(0))) if bands else none("not_observed"),
         ),
         (
             "mrr_expected_loss",
