@@ -22,6 +22,7 @@ from deploy.kafka_cli import kafka_app
 from deploy.kpi.cli import kpi
 from deploy.rebuild.cli import rebuild
 from deploy.replay.cli import replay_app
+from deploy.simulate.cli import simulate
 from deploy.snapshot.cli import snapshot_app
 from deploy.topics_cli import topics_app
 from deploy.verify.cli import verify
@@ -78,6 +79,7 @@ app.command()(demo)
 app.command()(kpi)
 app.command()(verify)
 app.command()(rebuild)
+app.command()(simulate)
 
 
 def _option(flag: str, variable: str, text: str) -> typer.models.OptionInfo:

@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Final, TypedDict
 from zlib import crc32
 
-from models.input_topics import ACCOUNTS, PAYMENTS, TICKETS, USAGE
+from models.events import TOPIC_EVENTS, type_name
 from stream_app.exits import Exit, ServiceExit
 
 if TYPE_CHECKING:
@@ -21,15 +21,7 @@ END_OF_DAY: Final = "T23:59:59Z"
 """The last second of a day: what was due that day and did not happen."""
 
 _CENT: Final = Decimal("0.01")
-_TOPIC_OF_FAMILY: Final = {
-    "usage": USAGE,
-    "ticket": TICKETS,
-    "subscription": PAYMENTS,
-    "invoice": PAYMENTS,
-    "refund": PAYMENTS,
-    "account": ACCOUNTS,
-    "contract": ACCOUNTS,
-}
+_TOPIC_OF: Final = {type_name(event_class): topic for topic, classes in TOPIC_EVENTS.items() for event_class in classes}
 
 
 class ReplayDataError(ServiceExit):
@@ -72,7 +64,7 @@ def time_of(event: Event) -> str:
 
 def topic_of(event_type: str) -> str:
     """Return the input topic (without prefix) that a type of event belongs on."""
-    return _TOPIC_OF_FAMILY[event_type.partition(".")[0]]
+    return _TOPIC_OF[event_type]
 
 
 def spread(day: str, row: str) -> str:

@@ -20,14 +20,14 @@ from stream_app.exits import BrokerError
 from stream_app.topics import topic_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from threading import Event as Signal
     from types import TracebackType
 
     from deploy.replay.envelope import Event
 
 TOPICS: Final = (USAGE, TICKETS, PAYMENTS, ACCOUNTS)
-"""The topics that a replay writes to."""
+"""The topics that a replay of a data set writes to."""
 
 CHUNK: Final = 5_000
 """So many events at most wait for the broker, which bounds the memory; then progress is told."""
@@ -65,12 +65,13 @@ class Pace:
 class Sender:
     """An idempotent producer for one prefix; within a topic the events of an account keep their order.
 
-    `connection` are kafka-python's arguments: `bootstrap_servers` (a list) and what security the broker asks for. A
-    context manager: leaving it waits for what was sent, unless an error is on its way already.
+    `connection` are kafka-python's arguments: `bootstrap_servers` (a list) and what security the broker asks for; `topics`
+    are those that it may be given events of. A context manager: leaving it waits for what was sent, unless an error is on its way already.
     """
 
     connection: Mapping[str, Any]
     prefix: str = ""
+    topics: Sequence[str] = TOPICS
     _producer: Any = None
     _partitions: dict[str, int] = field(default_factory=dict)
     _homes: dict[bytes, int] = field(default_factory=dict)
@@ -97,7 +98,7 @@ class Sender:
         return self
 
     def _look_for_topics(self) -> None:
-        self._names = {topic: topic_name(self.prefix, topic) for topic in TOPICS}
+        self._names = {topic: topic_name(self.prefix, topic) for topic in self.topics}
         with KafkaAdminClient(bootstrap_timeout_ms=_REACH_TIMEOUT_MS, **self.connection) as admin:
             answer = admin.describe_topics(list(self._names.values()))
         described = {topic["name"]: topic["partitions"] for topic in answer}

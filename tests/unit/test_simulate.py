@@ -1,0 +1,320 @@
+"""The simulator: the same bytes for a seed, events that are all good, and a truth that the product must equal to the last integer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import date
+from fractions import Fraction
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import pytest
+
+from deploy.replay.envelope import topic_of
+from deploy.simulate.stream import events
+from deploy.simulate.truth import OTHER, Truth, added_up
+from deploy.simulate.truth_kpis import KPIS as TRUE_KPIS
+from deploy.simulate.truth_kpis import kpis
+from deploy.simulate.world import Scope, World
+from models import support_figures, surveys_figures
+from models.costs import month_costs
+from models.decoding import decode_batch
+from models.events import TOPIC_EVENTS, CostRecorded
+from models.kpi.catalogue import KPIS
+from models.kpi.exact import Reading, exact
+from models.kpi.figures import FIGURES, Key, read_key
+from models.kpi.portfolio.book import Book
+from models.months import UTC_ZONE, parse_month
+from models.portfolio import PROVIDERS, ZEROS, each_month
+from tests.support.replayed import records_of
+from tests.support.simulated import Simulated, of_all, simulated, told_by, worker_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from deploy.replay.envelope import Event
+    from deploy.simulate.truth import Figures
+
+SMALL: Final = Scope(accounts=25, months=5, seed=11, events_per_user_day=0.1)
+QUIET: Final = {"events_per_user_day": 0.01}
+COMPARED: Final = (
+    (Scope(accounts=60, months=14, seed=10, **QUIET), False),  # type: ignore[arg-type]
+    (Scope(accounts=60, months=12, seed=2, currencies=("EUR", "USD"), **QUIET), True),  # type: ignore[arg-type]
+    (Scope(accounts=25, months=27, seed=3, segments=(("all_of_it", 1),), **QUIET), True),  # type: ignore[arg-type]
+    (Scope(accounts=90, months=6, seed=4, start=date(2023, 11, 1), currencies=("USD", "GBP", "CHF"), **QUIET), False),  # type: ignore[arg-type]
+)
+"""Portfolios, each with or without disorder; one is longer than figures are told of."""
+
+MUST_BE_COMPARED: Final = frozenset(
+    {
+        "customers_start",
+        "customers_start_paused",
+        "customers_end",
+        "customers_end_paused",
+        "customers_churned",
+        "customers_new",
+        "customers_reactivated",
+        "customers_same_period_churned",
+        "customer_days",
+        "customers_ever",
+        "lifetime_days_ended",
+        "lifetimes_ended",
+        "lifetimes_running",
+        "cohort_accounts",
+        "cohort_paying",
+        "cohort_paying_unbounded",
+        "cohort_mrr",
+        "cohort_mrr_start",
+        "mrr_start",
+        "mrr_end",
+        "mrr_new",
+        "mrr_reactivation",
+        "mrr_expansion",
+        "mrr_contraction",
+        "mrr_churn",
+        "mrr_churn_expired",
+        "mrr_pause",
+        "mrr_resume",
+        "mrr_grr_kept",
+        "mrr_nrr_kept",
+        "mrr_reactivated_kept",
+        "mrr_delinquent",
+        "mrr_pending_churn",
+        "revenue_paid",
+        "revenue_refunded",
+        "revenue_one_off",
+        "revenue_to_date",
+        "orders",
+        "buyers",
+        "buyers_ever",
+        "buyers_repeat",
+        "order_lifespan_days",
+        "tickets_created",
+        "tickets_created_28d",
+        "tickets_solved",
+        "tickets_closed",
+        "tickets_closed_by_agent",
+        "tickets_reopened",
+        "tickets_abandoned",
+        "tickets_open",
+        "tickets_open_urgent",
+        "tickets_open_urgent_seconds",
+        "first_responses",
+        "first_responses_waiting",
+        "resolutions",
+        "fcr_received",
+        "fcr_solved",
+        "fcr_resolved",
+        "fcr_resolved_cross_department",
+        "nps_promoters",
+        "nps_passives",
+        "nps_detractors",
+        "csat_answers",
+        "csat_positive",
+        "csat_scores",
+        "csat_accounts",
+        "csat_accounts_positive",
+        "ces_answers",
+        "ces_positive",
+        "ces_scores",
+        "surveys_offered",
+        "surveys_answered",
+        "feedback_texts",
+        "feedback_texts_unread",
+    }
+)
+"""What the truth and the product must both tell, and not only as 0, in one of the portfolios at least."""
+
+
+@pytest.fixture(autouse=True)
+def _tickets_and_surveys(monkeypatch: pytest.MonkeyPatch) -> None:
+    for part, figures in (("support", support_figures.month_figures), ("surveys", surveys_figures.month_figures)):
+        if part not in PROVIDERS:
+            monkeypatch.setitem(PROVIDERS, part, each_month(figures))
+            topic = {"support": "ticket-events", "surveys": "survey-events"}[part]
+            monkeypatch.setitem(ZEROS, part, tuple(each.name for each in FIGURES.values() if each.topic == topic and not each.label))
+
+
+def lines(stream: Iterable[Event]) -> list[bytes]:
+    """Events as they are written into files."""
+    return [msgspec.json.encode(event) for event in stream]
+
+
+def names_of(figures: Iterable[str]) -> set[str]:
+    """The names of figures, without labels and currencies."""
+    return {read_key(key).name for key in figures}
+
+
+def said_by_truth(truth: Truth) -> dict[str, dict[str, Figures]]:
+    """The true figures of every month and segment, also of those in which nothing is."""
+    figures = truth.figures()
+    return {window.text: figures.get(window.text, {}) for window in truth.windows}
+
+
+# -- events
+
+
+def test_a_seed_gives_the_same_bytes_and_another_seed_others() -> None:
+    """Everything is drawn from the seed, the disorder too."""
+    first = lines(simulated(SMALL).events)
+    assert lines(events(World.of(SMALL))) == first
+    assert lines(simulated(Scope(accounts=25, months=5, seed=12, events_per_user_day=0.1)).events) != first
+    late = simulated(SMALL, is_disordered=True).events
+    simulated.cache_clear()
+    assert lines(simulated(SMALL, is_disordered=True).events) == lines(late)
+
+
+def test_events_come_in_the_order_of_time_and_none_after_the_end() -> None:
+    """The stream is sorted, and begins and ends with the months that were asked for."""
+    times = [event["time"] for event in simulated(SMALL).events]
+    assert times == sorted(times)
+    assert times[0] >= "2024-01-01T00:00:00Z"
+    assert times[-1] == "2024-05-31T23:59:59Z"
+
+
+def test_every_event_decodes_and_every_topic_has_some() -> None:
+    """No record of any topic is a dead letter; an id is used once, but for costs that are corrected."""
+    by_topic: dict[str, list[Event]] = {topic: [] for topic in TOPIC_EVENTS}
+    for event in simulated(Scope(accounts=60, months=12, seed=5, events_per_user_day=0.05)).events:
+        by_topic[topic_of(event["type"])].append(event)
+    for topic, told in by_topic.items():
+        batch = decode_batch(topic, records_of(told))
+        assert told
+        assert batch.rejected == []
+        if topic != "cost-events":
+            assert len({event["id"] for event in told}) == len(told)
+
+
+def test_disorder_loses_nothing_and_nothing_of_it_is_late() -> None:
+    """Each event arrives, some twice and some after later ones; the product applies each once."""
+    ordered, disordered = simulated(SMALL), simulated(SMALL, is_disordered=True)
+    counts = Counter(lines(disordered.events))
+    assert set(counts) == set(lines(ordered.events))
+    assert set(counts.values()) == {1, 2}
+    times = [event["time"] for event in disordered.events]
+    assert times != sorted(times)
+    told = worker_of(disordered).outcomes()
+    assert {outcome for outcomes in told.values() for outcome in outcomes} == {"applied", "duplicate"}
+    applied = sum(outcomes["applied"] for outcomes in told.values())
+    assert applied == sum(topic_of(event["type"]) != "cost-events" for event in ordered.events)
+
+
+def test_more_use_changes_nothing_but_the_use() -> None:
+    """The knob for usage leaves all that was decided as it is."""
+    louder = simulated(Scope(accounts=25, months=5, seed=11, events_per_user_day=1.0))
+
+    def others(portfolio: Simulated) -> list[tuple[str, str, str]]:
+        return [(event["time"], event["type"], event["subject"]) for event in portfolio.events if topic_of(event["type"]) != "usage-events"]
+
+    assert others(louder) == others(simulated(SMALL))
+    assert louder.truth.figures() == simulated(SMALL).truth.figures()
+    assert len(louder.events) > 2 * len(simulated(SMALL).events)
+
+
+# -- the truth by itself
+
+
+@pytest.mark.parametrize(("scope", "is_disordered"), COMPARED)
+def test_counts_and_money_reconcile(scope: Scope, is_disordered: bool) -> None:
+    """Start and what happened make the end, and each month begins as the one before it ended, in every segment and currency."""
+    figures = said_by_truth(simulated(scope, is_disordered=is_disordered).truth)
+    before: dict[tuple[str, str], int] = {}
+    for by_segment in figures.values():
+        for segment in (*scope.names(), OTHER):
+            own = Counter(by_segment.get(segment, {}))
+            gains = own["customers_new"] + own["customers_reactivated"]
+            losses = own["customers_churned"] + own["customers_same_period_churned"]
+            assert own["customers_start"] + gains - losses == own["customers_end"]
+            assert before.get((segment, ""), own["customers_start"]) == own["customers_start"]
+            before[segment, ""] = own["customers_end"]
+            for currency in scope.currencies:
+                mrr = {kind: own[f"mrr_{kind}@{currency}"] for kind in MOVEMENTS}
+                end = mrr["start"] + sum(mrr[kind] for kind in GAINS) - sum(mrr[kind] for kind in LOSSES)
+                assert end == mrr["end"]
+                assert before.get((segment, currency), mrr["start"]) == mrr["start"]
+                before[segment, currency] = mrr["end"]
+
+
+GAINS: Final = ("new", "reactivation", "expansion", "resume")
+LOSSES: Final = ("contraction", "churn", "pause")
+MOVEMENTS: Final = ("start", "end", *GAINS, *LOSSES)
+
+
+def test_a_portfolio_is_one_that_could_be() -> None:
+    """It grows, 1 to 4 % of the customers leave in a month, and net revenue retention is that of a healthy company."""
+    truth = simulated(Scope(accounts=160, months=24, seed=6, events_per_user_day=0.0)).truth
+    every = [added_up(by_segment) for month, by_segment in sorted(truth.figures().items()) if month >= "2024-01"]
+    rates = [kpis(figures, "USD") for figures in every]
+
+    def mean(name: str) -> float:
+        return float(sum((rate[name] or Fraction(0) for rate in rates), Fraction(0)) / len(rates))
+
+    assert 1 <= mean("customer_churn_rate") <= 4
+    assert 90 <= mean("nrr") <= 115
+    assert 90 <= mean("grr") <= 100
+    assert -20 <= mean("nps") <= 70
+    assert 40 <= mean("csat") <= 100
+    assert every[-1]["customers_end"] > every[0]["customers_start"]
+    assert every[-1]["tickets_open"] < every[-1]["tickets_created"]
+
+
+# -- the product against the truth
+
+
+@pytest.mark.parametrize(("scope", "is_disordered"), COMPARED)
+def test_the_product_tells_the_truth(scope: Scope, is_disordered: bool) -> None:
+    """Every figure that both know, and every KPI made of them, in every month and segment, exactly."""
+    portfolio = simulated(scope, is_disordered=is_disordered)
+    told, true = told_by(worker_of(portfolio), portfolio.truth.as_of), said_by_truth(portfolio.truth)
+    known = names_of(key for by_segment in true.values() for figures in by_segment.values() for key in figures)
+    assert sorted(told) == sorted(true)
+    for month, by_segment in true.items():
+        for segment in (*scope.names(), OTHER):
+            ours = {str(key): value for key, value in told[month][segment].items() if value and key.name in known}
+            theirs = {key: value for key, value in by_segment.get(segment, {}).items() if read_key(key).name in TOLD}
+            assert ours == theirs, (month, segment)
+            assert_same_kpis(told[month][segment], by_segment.get(segment, {}), scope.currencies)
+        costs = costs_of(portfolio, month)
+        true_costs = portfolio.truth.costs()[month]
+        assert {str(key): value for key, value in costs.items()} == true_costs
+        assert_same_kpis(of_all(told[month]) | costs, added_up(by_segment) | true_costs, scope.currencies)
+
+
+TOLD: Final = MUST_BE_COMPARED
+
+
+def costs_of(portfolio: Simulated, month: str) -> dict[Key, int]:
+    """What a month cost by the product's arithmetic."""
+    sent = [msgspec.convert(event, CostRecorded) for event in portfolio.events if event["type"] == "cost.recorded"]
+    found: dict[Key, int] = {}
+    for cost, amount in month_costs(sent, parse_month(month), UTC_ZONE).items():
+        keys = [Key("costs", cost.category, cost.currency)]
+        if cost.category.startswith("acquisition."):
+            keys.append(Key("costs_acquisition_by_channel", cost.channel or "unknown", cost.currency))
+        for key in keys:
+            found[key] = found.get(key, 0) + amount
+    return {key: amount for key, amount in found.items() if amount}
+
+
+def assert_same_kpis(told: dict[Key, int], true: dict[str, int], currencies: tuple[str, ...]) -> None:
+    """Compare every KPI that the truth has; where a feed never sent anything it has nothing to tell."""
+    for currency in currencies:
+        expected = kpis(true, currency)
+        for name, value in expected.items():
+            reading = KPIS[name].value(Book(told, None, currency))
+            assert isinstance(reading, Reading)
+            if reading.reason == "not_observed":
+                assert not value, name
+            else:
+                assert (None if reading.value is None else exact(reading.value)) == value, (name, currency)
+
+
+def test_what_must_be_compared_happens_in_what_is_compared() -> None:
+    """No figure is equal only because it is 0 in every portfolio; and the truth knows no figure that there is not."""
+    seen: set[str] = set()
+    for scope, is_disordered in COMPARED:
+        for by_segment in simulated(scope, is_disordered=is_disordered).truth.figures().values():
+            seen |= names_of(key for figures in by_segment.values() for key in figures)
+    assert MUST_BE_COMPARED - seen == set()
+    assert seen <= set(FIGURES)
+    assert set(TRUE_KPIS) <= set(KPIS)
