@@ -61,11 +61,12 @@ class Columns:
     """Slots, keys and columns of one partition's accounts; a column is an attribute of its field's name."""
 
     usage: NDArray[np.uint32]
-    usage_ids: NDArray[np.uint64]
+    usage_who: NDArray[np.uint32]
+    usage_who_more: NDArray[np.uint16]
+    usage_what: NDArray[np.uint32]
     newest: NDArray[np.int64]
     applied: NDArray[np.uint32]
     used_at: NDArray[np.int64]
-    usage_ids_count: NDArray[np.uint32]
     score: NDArray[np.int32]
     coverage: NDArray[np.int32]
     component: NDArray[np.int32]

@@ -83,14 +83,14 @@ class Decoded:
     """A decoded batch of `n` usable events in the order of the records, and the records that are not.
 
     `index[i]` is the place of `events[i]` in the batch. `times_us` and `identity` are `(n,)`: the instant in microseconds; and who
-    the event is, the upper 48 bits made of `(source, id)`, and what it says, the lower 16 bits made of its content (type, instant and
-    known members of `data`, however they were written). Identities are kept: they never change from one release to the next.
+    the event is, made of `(source, id)`, and what it says, made of its content (type, instant and known members of `data`, however they
+    were written), as `models.identity.IDENTITY`. Identities are kept: they never change from one release to the next.
     """
 
     events: list[Any]
     index: list[int]
     times_us: NDArray[np.int64]
-    identity: NDArray[np.uint64]
+    identity: NDArray[np.void]
     rejected: list[Rejected]
 
 

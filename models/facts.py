@@ -21,7 +21,7 @@ NUMBER_FACTS = ("employees", "seats")
 class Facts(msgspec.Struct, array_like=True, gc=False):
     """The facts part of an account: its members with their last writes, and when each contract's term ends (microseconds)."""
 
-    ids: list[int]
+    ids: bytearray
     texts: dict[str, Write]
     numbers: dict[str, Number]
     contracts: dict[str, Number]
@@ -45,7 +45,7 @@ class Facts(msgspec.Struct, array_like=True, gc=False):
 
 def empty() -> Facts:
     """An account of which nothing is known but its id."""
-    return Facts([], {}, {}, {})
+    return Facts(bytearray(), {}, {}, {})
 
 
 def fold(facts: Facts, event: object, at: int) -> None:

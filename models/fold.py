@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from models import events, facts, monthly, payments, support, support_figures, surveys, surveys_figures, usage
 from models.columns import Columns
 from models.fixed import Ints
+from models.identity import IDENTITY_BYTES
 from models.input_topics import ACCOUNTS, PAYMENTS, SURVEYS, TICKETS, TOPIC_INDEX, USAGE
-from models.parts import GRACE_US, KEEP_US, KNOWN_IDS, WHO_SHIFT, Derived
+from models.parts import GRACE_US, KEEP_US, KNOWN_BYTES, Derived, is_repeated, remember
 from models.row import NEVER
-from models.shelf import OpenPart
 from models.usage import NO_USE, Outcome
 
 
@@ -72,7 +72,7 @@ PART_BY_NAME: dict[str, Part] = {part.name: part for part in PARTS.values()}
 
 
 def fold(
-    columns: Columns, topic: str, batch: list[Any], slots: Ints, times: Ints, identity: NDArray[np.uint64]
+    columns: Columns, topic: str, batch: list[Any], slots: Ints, times: Ints, identity: NDArray[np.void]
 ) -> tuple[NDArray[np.int8], list[tuple[str, int]]]:
     """Fold usable events of one input topic, in the order of the log.
 
@@ -94,7 +94,7 @@ def _other_use(event: object) -> int:
 
 
 def _fold_parts(
-    columns: Columns, topic: str, batch: list[Any], slots: Ints, times: Ints, identity: NDArray[np.uint64]
+    columns: Columns, topic: str, batch: list[Any], slots: Ints, times: Ints, identity: NDArray[np.void]
 ) -> tuple[NDArray[np.int8], list[tuple[str, int]]]:
     part, index = PARTS[topic], TOPIC_INDEX[topic]
     if topic == SURVEYS:
@@ -104,18 +104,18 @@ def _fold_parts(
     of_account: dict[int, list[int]] = {}
     for i, slot in enumerate(slots.tolist()):
         of_account.setdefault(slot, []).append(i)
-    at, who = times.tolist(), identity.tolist()
+    at, who = times.tolist(), identity.view(f"V{IDENTITY_BYTES}").tolist()
     accounts = list(of_account)
     changed, newest, applied, derived = [], [], [], []
     for slot, before in zip(accounts, columns.newest[accounts, index].tolist(), strict=True):
-        opened = shelf.open(slot, part.read, part.kind.empty)
-        latest, count = _fold_part(part, opened, batch, of_account[slot], at, who, before, outcome, columns.zone)
+        state = shelf.open(slot, part.read, part.kind.empty)
+        latest, count = _fold_part(part, state, batch, of_account[slot], at, who, before, outcome, columns.zone)
         if count:
             shelf.changed(slot)
             changed.append(slot)
             newest.append(latest)
             applied.append(count)
-            derived.append(part.kind.derived(columns, opened.state))
+            derived.append(part.kind.derived(columns, state))
     if changed:
         where = np.array(changed, np.int64)
         columns.newest[where, index] = newest
@@ -126,34 +126,34 @@ def _fold_parts(
 
 def _fold_part(
     part: Part,
-    opened: OpenPart,
+    state: Any,
     batch: list[Any],
     places: list[int],
     at: list[int],
-    who: list[int],
+    who: list[bytes],
     newest: int,
     outcome: NDArray[np.int8],
     zone: ZoneInfo,
 ) -> tuple[int, int]:
     """Fold the events of one account; its newest event time, and how many were applied."""
-    kind, state, known = part.kind, opened.state, opened.known
+    kind, ids = part.kind, state.ids
     applied = 0
     for i in places:
-        seen = known.get(who[i] >> WHO_SHIFT)
-        if seen is not None:
-            outcome[i] = Outcome.DUPLICATE if seen == who[i] else Outcome.CONFLICT
+        repeated = is_repeated(ids, who[i])
+        if repeated is not None:
+            outcome[i] = Outcome.DUPLICATE if repeated else Outcome.CONFLICT
         elif newest != NEVER and at[i] < newest - GRACE_US:
             outcome[i] = Outcome.LATE
         else:
             newest = max(newest, at[i])
             kind.fold(state, batch[i], at[i])
-            opened.remember(who[i])
+            remember(ids, who[i])
             applied += 1
             state.oldest_at = min(state.oldest_at, at[i])
             if part.count is not None:
                 monthly.close(state, newest, zone, part.count)
             # What is old is looked for only when something can be, what is too much only when there were that many events.
-            if state.oldest_at < newest - part.keep_us or len(state.ids) >= KNOWN_IDS:
+            if state.oldest_at < newest - part.keep_us or len(ids) >= KNOWN_BYTES:
                 kind.drop_old(state, newest)
                 state.oldest_at = kind.finished_at(state)
     return newest, applied

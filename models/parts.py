@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.fixed import Ints
+from models.identity import IDENTITY_BYTES, WHO_BYTES
 from models.times import DAY_US
 
 KNOWN_IDS = 256
 """How many ids of applied events an account remembers for each topic other than usage."""
 
-WHO_SHIFT = 16
-"""Bits of an identity that say what an event says; those above say who it is."""
+KNOWN_BYTES = KNOWN_IDS * IDENTITY_BYTES
 
 KEEP_DAYS = 105
 """Days that a finished object is kept after its newest event: the longest window, and the lateness twice over."""
@@ -77,6 +77,26 @@ def write(last: Write | None, value: str, at: int, event_id: str) -> Write:
 def write_number(last: Number | None, value: int, at: int, event_id: str) -> Number:
     """The later of two writes."""
     return Number(value, at, event_id) if wins(last, at, event_id) else last  # type: ignore[return-value]
+
+
+def is_repeated(ids: bytearray, identity: bytes) -> bool | None:
+    """Whether a part knows an event with the same content; None when it does not know the event at all.
+
+    `ids` are the identities (`models.identity`) of the part's last applied events one after the other, oldest first. They are searched
+    as they lie: a part is mostly opened for one event, and to take 256 of them apart would cost more than to fold it.
+    """
+    who = identity[:WHO_BYTES]
+    at = ids.find(who)
+    while at > 0 and at % IDENTITY_BYTES:  # across two of them
+        at = ids.find(who, at + 1)
+    return None if at < 0 else ids.startswith(identity, at)
+
+
+def remember(ids: bytearray, identity: bytes) -> None:
+    """Add an applied event to the known ones; the oldest goes when there are too many."""
+    ids += identity
+    if len(ids) > KNOWN_BYTES:
+        del ids[:IDENTITY_BYTES]
 
 
 def let_go(ages: Iterable[tuple[int, str, bool]], newest: int, keep_us: int = KEEP_US) -> list[str]:

@@ -84,7 +84,7 @@ class Payment(msgspec.Struct, array_like=True, gc=False):
     each was paid for, with their `prices` (`models.changes`).
     """
 
-    ids: list[int]
+    ids: bytearray
     invoices: dict[str, Invoice]
     charges: dict[str, Charge]
     subscriptions: dict[str, Subscription]
@@ -103,7 +103,7 @@ _encode = msgspec.json.Encoder().encode
 
 def empty() -> Payment:
     """An account without a payment."""
-    return Payment([], {}, {}, {}, {}, {}, {})
+    return Payment(bytearray(), {}, {}, {}, {}, {}, {})
 
 
 def fold(payment: Payment, event: Any, at: int) -> None:

@@ -16,10 +16,10 @@ RING_DAYS = 98
 USAGE_IDS = 64
 """How many usage ids an account remembers, to recognise what a producer sent twice."""
 
-TOPIC_SLOTS = 8
-"""Room for input topics in a row; `models.input_topics` says which is which."""
+TOPIC_SLOTS = 5
+"""The input topics of a row; `models.input_topics` says which is which. One more is a new layout."""
 
-COMPONENT_SLOTS = 8
+COMPONENT_SLOTS = 5
 """Room for components in a row, in the order of `models.scorecard.COMPONENTS`."""
 
 NEVER = np.iinfo(np.int64).min
@@ -34,11 +34,13 @@ LAYOUTS: dict[int, np.dtype[np.void]] = {
     1: np.dtype(
         [
             ("usage", "<u4", (RING_DAYS,)),  # uses of the day, at day modulo RING_DAYS
-            ("usage_ids", "<u8", (USAGE_IDS,)),  # identity of the last applied events, at count modulo USAGE_IDS
+            # `models.identity` of the last applied usage events, at their count (`applied`) modulo USAGE_IDS
+            ("usage_who", "<u4", (USAGE_IDS,)),
+            ("usage_who_more", "<u2", (USAGE_IDS,)),
+            ("usage_what", "<u4", (USAGE_IDS,)),
             ("newest", "<i8", (TOPIC_SLOTS,)),  # greatest time of an applied event, by input topic
             ("applied", "<u4", (TOPIC_SLOTS,)),  # applied events, by input topic
             ("used_at", "<i8"),  # greatest time of a use
-            ("usage_ids_count", "<u4"),
             ("score", "<i4"),  # the published assessment, ten-thousandths of a point
             ("coverage", "<i4"),
             ("component", "<i4", (COMPONENT_SLOTS,)),
@@ -134,10 +136,11 @@ def _decode_one(value: bytes) -> np.void:
 
 
 def upcast(rows: NDArray[np.void]) -> NDArray[np.void]:
-    """Rows of an older layout in today's, field by field by name."""
+    """Rows of an older layout in today's, field by field by name; places that a field has only today are empty."""
     names = rows.dtype.names or ()
     new = empty(len(rows))
     for name in names:
         if name in FIELDS:
-            new[name] = rows[name]
+            places = tuple(map(slice, rows[name].shape))
+            new[name][places] = rows[name]
     return new

@@ -5,12 +5,9 @@ when it is put back because others are used more.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-
-from models.parts import KNOWN_IDS, WHO_SHIFT
 
 OPEN_MAX = 256
 """Parts of a kind that stay open at once."""
@@ -18,28 +15,12 @@ OPEN_MAX = 256
 _write = msgspec.msgpack.Encoder().encode
 
 
-@dataclass(slots=True)
-class OpenPart:
-    """A decoded part, and the identities of its known events by who they are (the upper 48 bits)."""
-
-    state: Any
-    known: dict[int, int]
-
-    def remember(self, identity: int) -> None:
-        """Add an applied event to the known ones; the oldest goes when there are too many."""
-        ids = self.state.ids
-        ids.append(identity)
-        self.known[identity >> WHO_SHIFT] = identity
-        if len(ids) > KNOWN_IDS:
-            del self.known[ids.pop(0) >> WHO_SHIFT]
-
-
 class Shelf:
     """The parts of one kind, by the slot of their account."""
 
     def __init__(self) -> None:
         self._stored: list[bytes | None] = []
-        self._open: dict[int, OpenPart] = {}
+        self._open: dict[int, Any] = {}
         self._unwritten: set[int] = set()
 
     def __len__(self) -> int:
@@ -57,7 +38,7 @@ class Shelf:
         """The part of an account as it is stored; None when it has none."""
         if slot in self._unwritten:
             self._unwritten.remove(slot)
-            self._stored[slot] = _write(self._open[slot].state)
+            self._stored[slot] = _write(self._open[slot])
         return self._stored[slot]
 
     def put(self, slot: int, stored: bytes) -> None:
@@ -70,16 +51,15 @@ class Shelf:
         """The decoded part of an account, not to be changed; an empty one when it has none."""
         opened = self._open.get(slot)
         if opened is not None:
-            return opened.state
+            return opened
         stored = self._stored[slot]
         return empty() if stored is None else decode(stored)
 
-    def open(self, slot: int, decode: Callable[[bytes], Any], empty: Callable[[], Any]) -> OpenPart:
+    def open(self, slot: int, decode: Callable[[bytes], Any], empty: Callable[[], Any]) -> Any:
         """The part of an account, to be changed; whoever changes it says so with `changed`."""
         opened = self._open.pop(slot, None)
         if opened is None:
-            state = self.read(slot, decode, empty)
-            opened = OpenPart(state, {identity >> WHO_SHIFT: identity for identity in state.ids})
+            opened = self.read(slot, decode, empty)
             if len(self._open) >= OPEN_MAX:
                 self._put_back(next(iter(self._open)))
         self._open[slot] = opened  # the last one is the one used last

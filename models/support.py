@@ -93,7 +93,7 @@ class Support(msgspec.Struct, array_like=True, gc=False):
     No finished ticket is older than `oldest_at`.
     """
 
-    ids: list[int]
+    ids: bytearray
     tickets: dict[str, Ticket]
     abandoned: int = 0
     oldest_at: int = END_OF_TIME
@@ -111,7 +111,7 @@ def _insert(known: list[Any], new: Any, most: int) -> None:
 
 def empty() -> Support:
     """An account without a ticket."""
-    return Support([], {})
+    return Support(bytearray(), {})
 
 
 def fold(support: Support, event: Any, at: int) -> None:

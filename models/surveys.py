@@ -61,7 +61,7 @@ class Opinion(msgspec.Struct, array_like=True, gc=False):
 class Surveys(msgspec.Struct, array_like=True, gc=False):
     """The surveys part of an account, each object by the rank of its event. Nothing in it is older than `oldest_at`."""
 
-    ids: list[int]
+    ids: bytearray
     answers: dict[str, Answer]
     invitations: dict[str, Invitation]
     opinions: dict[str, Opinion]
@@ -92,7 +92,7 @@ def _text_of(event: Any) -> str | None:
 
 def empty() -> Surveys:
     """An account that was never asked and never said anything."""
-    return Surveys([], {}, {}, {})
+    return Surveys(bytearray(), {}, {}, {})
 
 
 def fold(surveys: Surveys, heard: Heard, at: int) -> None:

@@ -23,12 +23,6 @@ DAY_MAX = 2**32 - 1
 NO_USE = -1
 """The count of an event that is no use (a gauge, an error)."""
 
-_WHO = np.uint64(16)
-"""Bits of an identity below those that say who the event is."""
-
-_SAME_WHO = np.uint64(1 << 16)
-"""Two identities whose difference (exclusive or) is below this are of the same `(source, id)`."""
-
 
 class Outcome(IntEnum):
     """What became of a usable event."""
@@ -42,10 +36,10 @@ class Outcome(IntEnum):
 Ints = NDArray[np.int64]
 
 
-def fold(columns: Columns, slots: Ints, times: Ints, identity: NDArray[np.uint64], counts: Ints) -> NDArray[np.int8]:
+def fold(columns: Columns, slots: Ints, times: Ints, identity: NDArray[np.void], counts: Ints) -> NDArray[np.int8]:
     """Fold usage events, in the order of the log, into the columns; what became of each, as `Outcome`, shape `(n,)`.
 
-    `slots`, `times` (microseconds), `identity` (48 bits of who, 16 of what) and `counts` (uses, `NO_USE` for none) are `(n,)`.
+    `slots`, `times` (microseconds), `identity` (`models.identity.IDENTITY`) and `counts` (uses, `NO_USE` for none) are `(n,)`.
     """
     outcome = np.zeros(len(slots), np.int8)
     doubtful = _doubtful(columns, slots, times, identity)
@@ -59,12 +53,11 @@ def fold(columns: Columns, slots: Ints, times: Ints, identity: NDArray[np.uint64
     return outcome
 
 
-def _doubtful(columns: Columns, slots: Ints, times: Ints, identity: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Events of accounts of which some event in the batch is perhaps not simply applied."""
-    known = columns.usage_ids[slots]
-    known ^= identity[:, None]
-    suspect: NDArray[np.bool_] = np.any(known < _SAME_WHO, axis=1)
-    who = identity >> _WHO
+def _doubtful(columns: Columns, slots: Ints, times: Ints, identity: NDArray[np.void]) -> NDArray[np.bool_]:
+    """Events of accounts of which some event in the batch is perhaps not simply applied; 32 bits of who are enough for a doubt."""
+    who = np.ascontiguousarray(identity["who"])
+    is_known = columns.usage_who[slots] == who[:, None]
+    suspect = is_known.any(axis=1) if is_known.any() else np.zeros(len(slots), np.bool_)
     ordered = np.sort(who)
     repeated = ordered[1:][ordered[1:] == ordered[:-1]]
     if len(repeated):
@@ -80,13 +73,12 @@ def _doubtful(columns: Columns, slots: Ints, times: Ints, identity: NDArray[np.u
     return suspect
 
 
-def _apply(columns: Columns, slots: Ints, times: Ints, identity: NDArray[np.uint64], counts: Ints) -> None:
+def _apply(columns: Columns, slots: Ints, times: Ints, identity: NDArray[np.void], counts: Ints) -> None:
     """Fold events that are all new and in time."""
     if not len(slots):
         return
     _remember(columns, slots, identity)
     np.maximum.at(columns.newest.reshape(-1), slots * columns.newest.shape[1] + TOPIC, times)
-    np.add.at(columns.applied.reshape(-1), slots * columns.applied.shape[1] + TOPIC, np.uint32(1))
     if counts.min() < 0:
         used = counts >= 0
         slots, times, counts = slots[used], times[used], counts[used]
@@ -94,15 +86,19 @@ def _apply(columns: Columns, slots: Ints, times: Ints, identity: NDArray[np.uint
         _use(columns, slots, times, counts)
 
 
-def _remember(columns: Columns, slots: Ints, identity: NDArray[np.uint64]) -> None:
+def _remember(columns: Columns, slots: Ints, identity: NDArray[np.void]) -> None:
+    """Count events as applied, and keep who they are and what they say in the places of those applied longest ago."""
     order = np.argsort(slots, kind="stable")
     ordered = slots[order]
     starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
     sizes = np.diff(np.append(starts, len(ordered)))
     rank = np.arange(len(ordered)) - np.repeat(starts, sizes)
-    count = columns.usage_ids_count
-    place = (count[ordered] + rank) % USAGE_IDS
-    columns.usage_ids.reshape(-1)[ordered * USAGE_IDS + place] = identity[order]
+    count = columns.applied[:, TOPIC]
+    place = ordered * USAGE_IDS + (count[ordered] + rank) % USAGE_IDS
+    newest = identity[order]
+    columns.usage_who.reshape(-1)[place] = newest["who"]
+    columns.usage_who_more.reshape(-1)[place] = newest["who_more"]
+    columns.usage_what.reshape(-1)[place] = newest["what"]
     count[ordered[starts]] += sizes.astype(np.uint32)
 
 
@@ -133,16 +129,16 @@ def _clear_days(columns: Columns, slots: Ints, old_day: Ints, new_day: Ints) -> 
         columns.usage[unique[behind], (newest[behind] - back) % RING_DAYS] = 0
 
 
-def _step(columns: Columns, slots: Ints, times: Ints, identity: NDArray[np.uint64], counts: Ints, i: int) -> Outcome:
+def _step(columns: Columns, slots: Ints, times: Ints, identity: NDArray[np.void], counts: Ints, i: int) -> Outcome:
     """Judge and fold one event."""
     slot, time = int(slots[i]), int(times[i])
-    known = columns.usage_ids[slot]
-    same = known[(known >> _WHO) == identity[i] >> _WHO]
-    if len(same):
-        return Outcome.DUPLICATE if identity[i] in same else Outcome.CONFLICT
+    one = identity[i]
+    is_same = (columns.usage_who[slot] == one["who"]) & (columns.usage_who_more[slot] == one["who_more"])
+    if is_same.any():
+        return Outcome.DUPLICATE if one["what"] in columns.usage_what[slot][is_same] else Outcome.CONFLICT
     newest = int(columns.newest[slot, TOPIC])
     if newest != NEVER and time < newest - GRACE_US:
         return Outcome.LATE
-    one = slice(i, i + 1)
-    _apply(columns, slots[one], times[one], identity[one], counts[one])
+    alone = slice(i, i + 1)
+    _apply(columns, slots[alone], times[alone], identity[alone], counts[alone])
     return Outcome.APPLIED

@@ -283,7 +283,6 @@ def _is_carried(case: Case, topic: str) -> bool:
 def _fold_topic(case: Case, topic: str, decode: Callable[[LogRecord], Members | None] | None) -> None:
     """Let the reference fold one input topic, and say whether the log reaches back to the first record that was ever folded."""
     source, reached, folded = case.evidence.inputs[topic], _reached(case, topic), Folded()
-    remembered: set[tuple[str, int | None]] = set()
     oldest = _oldest_position(case, topic)
     since = source.start if oldest is None else oldest.offset
     for read in read_records(topic, _counted(case, source.records, folded, since), decode):
@@ -295,7 +294,6 @@ def _fold_topic(case: Case, topic: str, decode: Callable[[LogRecord], Members | 
             except _UNFOLDABLE as error:
                 folded.failures.append(f"{topic}: the reference cannot fold the record at {read.record.offset}: {error!r}")
                 continue
-            outcome = as_remembered(outcome, (read.members["subject"], read.identity), remembered)
         folded.outcomes[outcome] += 1
         if outcome == "dead_letter":
             folded.letters[read.record.offset] = reason
@@ -308,14 +306,6 @@ def _fold_topic(case: Case, topic: str, decode: Callable[[LogRecord], Members | 
     if not folded.reaches_back:
         is_told = topic == USAGE and not is_carried
         case.report.speaks_from[topic, case.evidence.number] = usage_speaks_from(folded.begins_us) if is_told else None
-
-
-def as_remembered(outcome: reference.Outcome, said: tuple[str, int | None], remembered: set[tuple[str, int | None]]) -> reference.Outcome:
-    """What becomes of a record where 16 bits are kept of what was said: one conflict of 65,536 has those of the event that was applied."""
-    if outcome == "applied":
-        remembered.add(said)
-    is_alike = outcome == "dead_letter" and said[1] is not None and said in remembered
-    return "duplicate" if is_alike else outcome
 
 
 def _counted(case: Case, records: Iterable[LogRecord], folded: Folded, since: int) -> Iterator[LogRecord]:

@@ -48,15 +48,11 @@ class LogRecord:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What a record says, or the reason why it cannot be used; the second implementation sees no other record.
-
-    `identity` is what the state remembers of it (`models.identity`): who it is, and 16 bits of what it says.
-    """
+    """What a record says, or the reason why it cannot be used; the second implementation sees no other record."""
 
     record: LogRecord
     members: Members | None
     reason: str = ""
-    identity: int | None = None
 
 
 def read_records(topic: str, records: Iterable[LogRecord], decode: Callable[[LogRecord], Members | None] | None = None) -> Iterator[Read]:
@@ -70,10 +66,9 @@ def read_records(topic: str, records: Iterable[LogRecord], decode: Callable[[Log
     for chunk in _chunks(records):
         decoded = decode_batch(topic, chunk)
         reasons = {each.index: each.reason.value for each in decoded.rejected}
-        identities = dict(zip(decoded.index, decoded.identity.tolist(), strict=True))
         for place, record in enumerate(chunk):
             reason = reasons.get(place)
-            yield Read(record, None, reason) if reason else Read(record, plain_members(record), identity=identities[place])
+            yield Read(record, None, reason) if reason else Read(record, plain_members(record))
 
 
 def _chunks(records: Iterable[LogRecord]) -> Iterator[Sequence[LogRecord]]:

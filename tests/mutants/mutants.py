@@ -123,14 +123,14 @@ MUTANTS: Final = (
         "dedupe-dropped",
         "an event of a part that is known is applied once more",
         "models/fold.py",
-        (("        if seen is not None:\n", "        if seen is not None and seen != who[i]:\n"),),
+        (("        if repeated is not None:\n", "        if repeated is False:\n"),),
         ("tests/unit/test_fold_oracle.py::test_records_sent_again_change_nothing_but_the_count_of_duplicates",),
     ),
     Mutant(
         "usage-dedupe-dropped",
         "the ids of earlier batches are not looked at for usage",
         "models/usage.py",
-        (("np.any(known < _SAME_WHO, axis=1)", "np.zeros(len(slots), np.bool_)"),),
+        (("is_known.any(axis=1) if is_known.any() else np.zeros(len(slots), np.bool_)", "np.zeros(len(slots), np.bool_)"),),
         ("tests/unit/test_fold_oracle.py::test_records_sent_again_change_nothing_but_the_count_of_duplicates",),
     ),
     Mutant(

@@ -3,7 +3,7 @@
 import json
 import random
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from deploy.verify.reference import Event
 from models.decoding import Decoded, Reason, decode_batch
 from models.events import TOPIC_EVENTS
-from models.identity import contents
+from models.identity import IDENTITY, IDENTITY_BYTES, WHO_BYTES, contents
 from models.times import parse_us
 from tests.support.examples import EXAMPLES, TOPIC_OF
 from tests.support.generate import histories, to_kafka
@@ -56,21 +56,25 @@ def decode_one(sent: Sent) -> Decoded:
     return decode_batch(sent.topic, [sent])
 
 
-def identity_of(**members: Any) -> int:
+Identity = tuple[int, int, int]
+
+
+def identity_of(**members: Any) -> Identity:
     """Give the identity of the usable event, with members replaced."""
     decoded = decode_one(usage(text(event(**members))))
     only(decoded)
-    return int(decoded.identity[0])
+    [identity] = decoded.identity.tolist()
+    return cast("Identity", identity)
 
 
-def what(identity: int) -> int:
+def what(identity: Identity) -> int:
     """Give the part of an identity that is made of the content."""
-    return identity & 0xFFFF
+    return identity[2]
 
 
-def who(identity: int) -> int:
+def who(identity: Identity) -> tuple[int, int]:
     """Give the part of an identity that is made of source and id."""
-    return identity >> 16
+    return identity[:2]
 
 
 # Reasons
@@ -123,7 +127,7 @@ def assert_same_as_alone(topic: str, sent: Sequence[Sent]) -> None:
     assert sorted([*decoded.index, *(rejected.index for rejected in decoded.rejected)]) == list(range(len(sent)))
     assert decoded.index == sorted(decoded.index)
     assert decoded.times_us.dtype == np.int64
-    assert decoded.identity.dtype == np.uint64
+    assert decoded.identity.dtype == IDENTITY
     assert len(decoded.events) == len(decoded.index) == len(decoded.times_us) == len(decoded.identity)
     usable = iter(zip(decoded.events, decoded.times_us.tolist(), decoded.identity.tolist(), strict=True))
     reasons = {rejected.index: (rejected.reason, rejected.message) for rejected in decoded.rejected}
@@ -132,7 +136,7 @@ def assert_same_as_alone(topic: str, sent: Sequence[Sent]) -> None:
         if place in reasons:
             assert [(rejected.reason, rejected.message) for rejected in alone.rejected] == [reasons[place]]
         else:
-            assert next(usable) == (alone.events[0], int(alone.times_us[0]), int(alone.identity[0]))
+            assert next(usable) == (alone.events[0], int(alone.times_us[0]), alone.identity.tolist()[0])
 
 
 # Any bytes
@@ -282,7 +286,7 @@ def test_the_three_modes_give_the_same_event(example: dict[str, Any]) -> None:
     decoded = {mode: decode_one(sent) for mode, sent in in_modes(example).items()}
     events = {mode: msgspec.structs.replace(only(one), specversion="1.0") for mode, one in decoded.items()}
     assert events["plain"] == events["structured"] == events["binary"]
-    assert len({int(one.identity[0]) for one in decoded.values()}) == 1
+    assert len({one.identity.tobytes() for one in decoded.values()}) == 1
     assert {int(one.times_us[0]) for one in decoded.values()} == {parse_us(example["time"])}
 
 
@@ -343,14 +347,14 @@ def test_only_those_which_are_ahead_are_refused() -> None:
 @pytest.mark.parametrize(
     ("kind", "identity"),
     [
-        ("usage.event", 0xF4CB_D014_13FA_C7B9),
-        ("usage.session", 0xF4CB_D014_13FA_4ECB),
-        ("ticket.created", 0xF4CB_D014_13FA_9347),
-        ("subscription.upserted", 0xF4CB_D014_13FA_B75C),
-        ("account.created", 0xF4CB_D014_13FA_C851),
+        ("usage.event", (0x13FA_CCCE, 0xD014, 0x60E6_C7B9)),
+        ("usage.session", (0x13FA_CCCE, 0xD014, 0xE9E6_4ECB)),
+        ("ticket.created", (0x13FA_CCCE, 0xD014, 0x7920_9347)),
+        ("subscription.upserted", (0x13FA_CCCE, 0xD014, 0x8979_B75C)),
+        ("account.created", (0x13FA_CCCE, 0xD014, 0x7E8A_C851)),
     ],
 )
-def test_identities_never_change(kind: str, identity: int) -> None:
+def test_identities_never_change(kind: str, identity: Identity) -> None:
     """They are kept with the state of an account: a release that makes others forgets every known id."""
     example = next(one for one in EXAMPLES if one["type"] == kind)
     assert decode_one(in_modes(example)["plain"]).identity.tolist() == [identity]
@@ -387,6 +391,14 @@ def test_what_is_said_makes_the_content(members: dict[str, Any]) -> None:
     """Another count, user, property, instant or type is other content of the same event."""
     assert who(identity_of(**members)) == who(identity_of())
     assert what(identity_of(**members)) != what(identity_of())
+
+
+def test_an_identity_is_ten_bytes_of_which_six_say_who() -> None:
+    """That is how parts keep and search them: with nothing between, and who first."""
+    one, other = (decode_one(usage(text(event(id="e", data={"event": name})))).identity.tobytes() for name in ("a", "b"))
+    assert IDENTITY_BYTES == len(one) == 10
+    assert one[:WHO_BYTES] == other[:WHO_BYTES]
+    assert one[WHO_BYTES:] != other[WHO_BYTES:]
 
 
 def test_who_is_source_and_id() -> None:

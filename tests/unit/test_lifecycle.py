@@ -265,7 +265,7 @@ def test_an_outcome_without_any_term_is_a_renewal_by_itself() -> None:
 def _filled() -> Facts:
     signup = lifecycle.Signup(5, "i\0s", "web", "other", "v")
     return Facts(
-        [1, 2**64 - 1],
+        bytearray(range(20)),
         {"name": Write("Acme", 1, "a\0s")},
         {"seats": Number(5, 2, "b\0s")},
         {"c": Number(3, 3, "c\0s")},

@@ -14,7 +14,7 @@ from models.row import NEVER, NONE
 GOLDEN = Path(__file__).parents[1] / "golden" / "row_v1.bin"
 """Two rows as layout version 1 stores them: one with every field told apart, one empty."""
 
-_SIZE = 1_158
+_SIZE = 1_222
 """Bytes of a stored row of version 1: written down, so that no change of the layout goes unseen."""
 
 
@@ -72,6 +72,15 @@ def test_an_older_layout_is_read_by_the_names_of_its_fields() -> None:
     expected = row.empty(2)
     for name in set(row.FIELDS) - {"used_at", "band", "score", "newest"}:
         assert np.array_equal(new[name], expected[name]), name
+
+
+def test_a_field_may_be_wider_than_it_was() -> None:
+    """A place that an older row does not have is empty."""
+    rows = np.zeros(2, np.dtype([("newest", "<i8", (2,)), ("contribution", "<i4", (3,))]))
+    rows["newest"], rows["contribution"] = [[1, 2], [3, 4]], [[5, 6, 7], [8, 9, 10]]
+    new = row.upcast(rows)
+    assert new["newest"].tolist() == [[1, 2, *[NEVER] * (row.TOPIC_SLOTS - 2)], [3, 4, *[NEVER] * (row.TOPIC_SLOTS - 2)]]
+    assert new["contribution"].tolist() == [[5, 6, 7, *[NONE] * (row.COMPONENT_SLOTS - 3)], [8, 9, 10, *[NONE] * (row.COMPONENT_SLOTS - 3)]]
 
 
 def test_a_batch_may_mix_layouts(monkeypatch: pytest.MonkeyPatch) -> None:

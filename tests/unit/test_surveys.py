@@ -227,7 +227,7 @@ def test_an_invitation_is_answered_by_who_was_invited_and_once() -> None:
 
 def _filled() -> Surveys:
     return Surveys(
-        [1, 2**64 - 1],
+        bytearray(range(20)),
         {
             "a\0s": Answer(1, "nps", "q", "u", 9_000_000, 0, 10),
             "b\0s": Answer(2, "csat", "q", "v", -1, -1, 5, is_lower_better=True, ticket_id="t"),
