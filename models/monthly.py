@@ -13,12 +13,15 @@ import msgspec
 
 from models.months import begins, month_of
 from models.parts import END_OF_TIME, GRACE_US
-from models.times import DAY_US
+from models.times import DAY_US, MINUTE_US
 
 SETTLED_US: Final = 7 * DAY_US
 """How long after its end what happens still counts for a month."""
 
 MONTHS_KEPT: Final = 24
+
+QUARTER_US: Final = 15 * MINUTE_US
+"""What still waits is looked at as often: so that its figures follow from the instant, and not from when somebody last looked."""
 
 Figures = dict[str, int]
 """Figures by the text of their keys (`models.kpi.figures`); those that are 0 are left out."""
@@ -31,6 +34,11 @@ class Window(NamedTuple):
     end: int
     stop: int
     known: int
+
+    @property
+    def clock(self) -> int:
+        """Up to when the time counts of what is not over yet: `stop`, or the last quarter of an hour of the month that runs."""
+        return self.stop if self.stop == self.end - 1 else self.stop - self.stop % QUARTER_US
 
 
 class Months(msgspec.Struct, array_like=True, gc=False):

@@ -9,7 +9,7 @@ import heapq
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, lru_cache, partial
 from typing import Annotated, Any, Self
 from zoneinfo import ZoneInfo
 
@@ -18,14 +18,14 @@ import numpy as np
 from msgspec import Meta
 from pydantic import Field, field_validator, model_validator
 
+from models import support_figures, surveys_figures, turnover
 from models.columns import Columns
 from models.fold import read_part
 from models.kpi.figures import FIGURES, Key, read_key
-from models.ledger import FOREVER_US, Calendar, Figures, OwnCurrencies, RevenueRules, Terms, Valuation, ledger_of
+from models.ledger import FOREVER_US, Calendar, Figures, Ledger, OwnCurrencies, RevenueRules, Terms, Valuation, ledger_of
 from models.months import format_month, zone_of
 from models.scorecard import Strict
 from models.times import format_us
-from models.turnover import month_figures
 
 OTHER = "other"
 """The segment of accounts that are in none of the configured ones."""
@@ -65,8 +65,8 @@ class PortfolioRules(Strict):
 Told = tuple[dict[int, Figures], int]
 """What a provider says of an account: its figures by month, and when they change next with no event (`FOREVER_US`: never)."""
 
-Provider = Callable[[Any, "Accounting", Calendar], Told]
-"""Figures of a part of an account, in the months of a calendar; pure."""
+Provider = Callable[["Account"], Told]
+"""Figures of an account in the months of its calendar, made of one of its parts or of several; pure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,31 +84,82 @@ class Accounting:
         return cls(Terms.of(revenue), valuation or OwnCurrencies(), zone_of(portfolio.time_zone), (*portfolio.segments, OTHER))
 
 
-def payment_figures(payment: Any, accounting: Accounting, calendar: Calendar) -> Told:
-    """The ledger and the revenue of an account."""
-    ledger = ledger_of(payment, accounting.terms, accounting.valuation, calendar)
-    for month, figures in month_figures(payment, accounting.valuation, calendar).items():
-        ledger.months.setdefault(month, {}).update(figures)
-    return ledger.months, ledger.next_at
+class Account:
+    """What providers may look at: the parts of one account, the rules, and the months. Parts and ledger are made once, when asked for."""
+
+    def __init__(self, columns: Columns, slot: int, accounting: Accounting, calendar: Calendar) -> None:
+        self.accounting, self.calendar = accounting, calendar
+        self._columns, self._slot = columns, slot
+        self._parts: dict[str, Any] = {}
+
+    @property
+    def name(self) -> str:
+        """The id of the account."""
+        return self._columns.keys[self._slot].decode()
+
+    def has(self, part: str) -> bool:
+        """Whether it has a part (`models.columns.PART_NAMES`)."""
+        return self._columns.parts[part].has(self._slot)
+
+    def part(self, name: str) -> Any:
+        """A part, not to be changed; an empty one when it has none."""
+        if name not in self._parts:
+            self._parts[name] = read_part(self._columns, name, self._slot)
+        return self._parts[name]
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """What became of its MRR."""
+        return ledger_of(self.part("payment"), self.accounting.terms, self.accounting.valuation, self.calendar)
 
 
-def each_month(figures_of: Callable[[Any, int, ZoneInfo, int], Mapping[str, int]]) -> Provider:
-    """A provider made of `month_figures(part, month, zone, now_us)`, asked for each month; names may have a label, `name{label}`."""
-    return partial(_each_month, figures_of)
+def ledger_figures(account: Account) -> Told:
+    """What an account pays, and what moved it."""
+    return account.ledger.months, account.ledger.next_at
+
+
+def revenue_figures(account: Account) -> Told:
+    """What an account paid and got back."""
+    return turnover.month_figures(account.part("payment"), account.accounting.valuation, account.calendar), FOREVER_US
+
+
+def each_month(
+    part: str,
+    figures_of: Callable[[Any, int, ZoneInfo, int], Mapping[str, int]],
+    changes_next: Callable[[Any, int], int] = lambda _part, _now: FOREVER_US,
+) -> Provider:
+    """A provider made of `month_figures(part, month, zone, now_us)`, asked for each month; names may have a label, `name{label}`.
+
+    `changes_next(part, now_us)` says when they change next with no event.
+    """
+    return partial(_each_month, part, figures_of, changes_next)
 
 
 def _each_month(
-    figures_of: Callable[[Any, int, ZoneInfo, int], Mapping[str, int]], part: Any, accounting: Accounting, calendar: Calendar
+    name: str,
+    figures_of: Callable[[Any, int, ZoneInfo, int], Mapping[str, int]],
+    changes_next: Callable[[Any, int], int],
+    account: Account,
 ) -> Told:
-    months = {
-        month: {read_key(name): value for name, value in figures_of(part, month, accounting.zone, calendar.now).items()}
-        for month in range(calendar.first, calendar.last + 1)
-    }
-    return months, FOREVER_US
+    part, calendar = account.part(name), account.calendar
+    months: dict[int, Figures] = {}
+    for month in range(calendar.first, calendar.last + 1):
+        if figures := figures_of(part, month, calendar.zone, calendar.now):
+            months[month] = {_key(text): value for text, value in figures.items()}
+    return months, changes_next(part, calendar.now)
 
 
-PROVIDERS: dict[str, Provider] = {"payment": payment_figures}
-"""Who makes figures of which part of an account (`models.columns.PART_NAMES`): a new part's are added here, and nowhere else."""
+_key = lru_cache(1 << 14)(read_key)
+
+PROVIDERS: dict[str, tuple[Provider, ...]] = {
+    "payment": (ledger_figures, revenue_figures),
+    "support": (each_month("support", support_figures.month_figures, support_figures.changes_next),),
+    "surveys": (each_month("surveys", surveys_figures.month_figures, surveys_figures.changes_next),),
+}
+"""Who makes figures of the accounts that have a part (`models.columns.PART_NAMES`); each of them may look at the other parts, too.
+
+A new part's are added here, and nowhere else. No figure comes from two providers.
+"""
 
 _PAYMENT_FIGURES = (
     "customers_start",
@@ -149,8 +200,35 @@ _PAYMENT_FIGURES = (
     "order_lifespan_days",
 )
 
-ZEROS: dict[str, tuple[str, ...]] = {"payment": _PAYMENT_FIGURES}
-"""The figures without a label that a part tells of: 0 where nothing is, once any account has such a part. Absent is never observed."""
+_SUPPORT_FIGURES = (
+    "tickets_created",
+    "tickets_created_28d",
+    "tickets_solved",
+    "tickets_closed",
+    "tickets_reopened",
+    "tickets_open",
+    "tickets_open_urgent",
+    "tickets_open_urgent_seconds",
+    "fcr_received",
+    "fcr_solved",
+    "fcr_resolved",
+    "fcr_resolved_cross_department",
+)
+
+ZEROS: dict[str, tuple[str, ...]] = {
+    "payment": _PAYMENT_FIGURES,
+    "support": _SUPPORT_FIGURES,
+    "calls": ("tickets_abandoned",),
+    "nps": ("nps_promoters", "nps_passives", "nps_detractors"),
+    "csat": ("csat_accounts", "csat_accounts_positive"),
+    "texts": ("feedback_texts", "feedback_texts_unread", "sentiment_weight", "sentiment_polarity"),
+}
+"""The figures without a label that are told of together: 0 where nothing is, once anything of that kind was observed.
+
+That is when any account has a part of that name, or one of those figures. Absent is never observed.
+"""
+
+_KIND_OF = {name: kind for kind, names in ZEROS.items() for name in names}
 
 
 class PortfolioRecord(msgspec.Struct):
@@ -201,6 +279,7 @@ class Book:
         self._due: list[tuple[int, int]] = []
         self._due_at: dict[int, int] = {}
         self._seen: set[str] = set()
+        self._told: set[str] = set()
         self._next = 0
         self._is_passing = False
         self._is_stale = False
@@ -298,7 +377,7 @@ class Book:
             self._past[slot] = told
         elif slot in self._past:
             del self._past[slot]
-        if due_at != FOREVER_US:
+        if due_at < FOREVER_US:
             heapq.heappush(self._due, (due_at, slot))
             self._due_at[slot] = due_at
         else:
@@ -316,16 +395,19 @@ class Book:
         due_at = FOREVER_US
         columns, calendar = self._columns, self._calendar
         assert calendar is not None  # noqa: S101 - `advance` made it
-        for name, provider in PROVIDERS.items():
-            if not columns.parts[name].has(slot):
-                continue
-            self._seen.add(name)
-            told, next_at = provider(read_part(columns, name, slot), self._accounting, calendar)
-            due_at = min(due_at, next_at)
-            for month, figures in told.items():
-                if calendar.first <= month <= calendar.last:
-                    months.setdefault(month, {}).update(figures)
-        segment = read_part(columns, "facts", slot).text("segment") if columns.parts["facts"].has(slot) else None
+        account = Account(columns, slot, self._accounting, calendar)
+        for part in [part for part in PROVIDERS if account.has(part)]:
+            self._seen.add(part)
+            for provider in PROVIDERS[part]:
+                told, next_at = provider(account)
+                due_at = min(due_at, next_at)
+                for month, figures in told.items():
+                    if calendar.first <= month <= calendar.last:
+                        months.setdefault(month, {}).update(figures)
+        for name in {key.name for figures in months.values() for key in figures} - self._told:
+            self._told.add(name)
+            self._seen.add(_KIND_OF.get(name, name))
+        segment = account.part("facts").text("segment") if account.has("facts") else None
         segments = self._accounting.segments
         return months, due_at, segments.index(segment) if segment in segments else len(segments) - 1
 

@@ -5,9 +5,13 @@ from zoneinfo import ZoneInfo
 
 from models import monthly
 from models.kpi.figures import bucket_of, key_of
-from models.monthly import SETTLED_US, Figures, Window
+from models.monthly import QUARTER_US, SETTLED_US, Figures, Window
+from models.parts import oldest
 from models.support import Change, Support, Ticket
 from models.times import DAY_US, SECOND_US
+
+MONTH_US = 28 * DAY_US
+"""The window of `tickets_created_28d`."""
 
 _OPENINGS = frozenset({Change.CREATED, Change.OPENED, Change.REOPENED})
 _SOLUTIONS = frozenset({Change.SOLVED, Change.CLOSED})
@@ -62,6 +66,11 @@ class _Seen:
         """Public answers of agents up to an instant."""
         return sum(at <= until for at, change in self.changes if change is Change.REPLIED)
 
+    def waits_since(self, until: int) -> int | None:
+        """When it was created, if nobody has answered it at an instant."""
+        replied, created = self.ticket.first_reply_at, self.created_at
+        return created if created is not None and created <= until and (replied is None or replied > until) else None
+
     def was_reopened(self, until: int) -> bool:
         """Whether it was opened again after a solution, up to an instant."""
         was_solved = False
@@ -79,6 +88,19 @@ class _Seen:
 def month_figures(support: Support, month: int, zone: ZoneInfo, now: int) -> Figures:
     """The figures of tickets in a month (`models.months`), as they stand at `now` (microseconds)."""
     return monthly.figures_of(support, month, zone, now, count)
+
+
+def changes_next(support: Support, now: int) -> int:
+    """The least instant after `now` at which the figures may change with no event; the end of time when there is none."""
+    later = list(support.calls)
+    for ticket in support.tickets.values():
+        known = _Seen(ticket, now)
+        later += [at for at, _ in ticket.changes]
+        later += [at + span for at in (ticket.created_at,) if at is not None for span in (SETTLED_US, MONTH_US)]
+        later += [at + SETTLED_US for at in known.solutions()[-1:]]
+        if known.is_counted and known.status(now) in _OPENINGS and (known.is_urgent(now) or known.waits_since(now) is not None):
+            later.append(now - now % QUARTER_US + QUARTER_US)
+    return oldest(at for at in later if at > now)
 
 
 def count(support: Support, seen: Window) -> Figures:
@@ -100,7 +122,7 @@ def _count_flows(ticket: _Seen, seen: Window, found: Counter[str]) -> None:
         if seen.start <= created < seen.end:
             found["tickets_created"] += 1
             found["fcr_received"] += created + SETTLED_US <= seen.known
-        found["tickets_created_28d"] += seen.stop - 28 * DAY_US < created <= seen.stop and created < seen.end
+        found["tickets_created_28d"] += seen.stop - MONTH_US < created <= seen.stop and created < seen.end
     found["tickets_reopened"] += sum(seen.start <= at < seen.end for at, change in ticket.changes if change is Change.REOPENED)
     closed = [at for at, change in ticket.statuses if change is Change.CLOSED]
     if closed and seen.start <= closed[-1] < seen.end:
@@ -134,10 +156,9 @@ def _count_stocks(ticket: _Seen, seen: Window, found: Counter[str]) -> None:
     if ticket.is_urgent(seen.stop):
         found["tickets_open_urgent"] += 1
         begun = ticket.clock_from(seen.stop)
-        found["tickets_open_urgent_seconds"] += 0 if begun is None else max(seen.stop - begun, 0) // SECOND_US
-    replied, created = ticket.ticket.first_reply_at, ticket.created_at
-    if created is not None and created <= seen.stop and (replied is None or replied > seen.stop):
-        found[_timed("first_responses_waiting", seen.stop - created)] += 1
+        found["tickets_open_urgent_seconds"] += 0 if begun is None else max(seen.clock - begun, 0) // SECOND_US
+    if (created := ticket.waits_since(seen.stop)) is not None:
+        found[_timed("first_responses_waiting", seen.clock - created)] += 1
 
 
 def _timed(name: str, us: int) -> str:

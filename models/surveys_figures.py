@@ -7,6 +7,7 @@ from models import monthly
 from models.fixed import SCALE, half_up
 from models.kpi.figures import key_of
 from models.monthly import Figures, Window
+from models.parts import oldest
 from models.sentiment import WEIGHTS, WINDOW_DAYS
 from models.surveys import MICRO, Answer, Surveys, answered, answers_of
 from models.times import DAY_US
@@ -20,6 +21,16 @@ PROMOTER, PASSIVE = 9 * MICRO, 7 * MICRO
 def month_figures(surveys: Surveys, month: int, zone: ZoneInfo, now: int) -> Figures:
     """The figures of surveys and texts in a month (`models.months`), as they stand at `now` (microseconds)."""
     return monthly.figures_of(surveys, month, zone, now, count)
+
+
+def changes_next(surveys: Surveys, now: int) -> int:
+    """The least instant after `now` at which the figures may change with no event; the end of time when there is none."""
+    later = [answer.at + RECENT_US for answer in surveys.answers.values() if answer.kind == "csat"]
+    later += [each.at for objects in (surveys.answers, surveys.invitations, surveys.opinions) for each in objects.values()]
+    today = now // DAY_US
+    if any(opinion.polarity is not None and today - opinion.at // DAY_US < WINDOW_DAYS for opinion in surveys.opinions.values()):
+        later.append((today + 1) * DAY_US)
+    return oldest(at for at in later if at > now)
 
 
 def count(surveys: Surveys, seen: Window) -> Figures:

@@ -42,6 +42,11 @@ class Window(NamedTuple):
     stop: int
     known: int
 
+    @property
+    def clock(self) -> int:
+        """Up to when the time counts of what is not over yet: of the month that runs, whole quarters of an hour."""
+        return self.stop if self.stop == self.end - 1 else self.stop - self.stop % (900 * SECOND)
+
 
 @dataclass(slots=True)
 class _Account:

@@ -83,6 +83,6 @@ def _stocks(ticket: Ticket, steps: list[TicketStep], window: Window, found: Coun
     marks = [step.what for step in steps if step.what in ("urgent", "calm")]
     if marks[-1] == "urgent" if marks else ticket.priority in ("high", "urgent"):
         found["tickets_open_urgent"] += 1
-        found["tickets_open_urgent_seconds"] += (window.stop - _waits_since(ticket, steps, window.stop)) // SECOND
+        found["tickets_open_urgent_seconds"] += max(window.clock - _waits_since(ticket, steps, window.stop), 0) // SECOND
     if not any(step.what == "agent_reply" for step in steps):
-        found[f"first_responses_waiting{{{bucket((window.stop - ticket.at) // SECOND)}}}"] += 1
+        found[f"first_responses_waiting{{{bucket(max(window.clock - ticket.at, 0) // SECOND)}}}"] += 1

@@ -488,6 +488,10 @@ class Oracle:
         """Return the events of a topic that were applied, in order of arrival."""
         return list(self._of(topic))
 
+    def facts(self) -> Members:
+        """Return what is known of the account itself (section 5)."""
+        return _facts(self._of("account-events"))
+
     def _of(self, topic: str) -> list[Event]:
         return self._applied.get(topic, [])
 
@@ -503,7 +507,17 @@ class Oracle:
         kept = {str(day): min(count, DAY_USES_MOST) for day, count in sorted(days.items()) if day >= oldest and count}
         return {"used_at": used_at, "days": kept}
 
-    def _tickets(self) -> Members:
+    def month_figures(self, now: int) -> dict[str, Figures]:
+        """Sections 3b and 5a: the figures of tickets and surveys of the month of an instant and the 24 before it; those that are not 0."""
+        months, kept, calls = self._ticket_months()
+        found = months.told(now, lambda seen: reference_months.ticket_figures(kept, calls, seen))
+        of_surveys, count = self._survey_months()
+        for month, figures in of_surveys.told(now, lambda seen: count(None, seen)).items():
+            found[month] |= figures
+        return found
+
+    def _ticket_months(self) -> tuple[reference_months.Months, dict[str, list[Event]], list[int]]:
+        """The closed months of tickets, and what is kept: the events of each ticket, the calls that were given up."""
         applied = self._of("ticket-events")
         months = reference_months.Months(self._zone)
 
@@ -522,11 +536,15 @@ class Oracle:
             lambda events: _last_write(events, _ticket_status) not in OPEN,
             watch=watch,
         )
+        return months, kept, calls(len(applied), len(applied))
+
+    def _tickets(self) -> Members:
+        months, kept, calls = self._ticket_months()
         return {
-            "calls": calls(len(applied), len(applied)),
+            "calls": calls,
             "ticket_months": months.closed,
             "tickets": {identity: _ticket(events) for identity, events in kept.items()},
-            "abandoned": sum(event.type == "ticket.abandoned" and "ticket_id" not in event.data for event in applied),
+            "abandoned": sum(event.type == "ticket.abandoned" and "ticket_id" not in event.data for event in self._of("ticket-events")),
         }
 
     def _payments(self) -> Members:
@@ -564,53 +582,57 @@ class Oracle:
             if event.type in ("contract.signed", "renewal.due"):
                 terms.setdefault(event.data["contract_id"], []).append(event)
         return {
-            "facts": _facts(applied),
+            "facts": self.facts(),
             "contracts": {
                 identity: {"term_end": _last_write(events, lambda event: event.data.get("term_end"))} for identity, events in terms.items()
             },
         }
 
-    def _surveys(self) -> Members:
-        applied = self._of("survey-events")
+    def _survey_months(self) -> tuple[reference_months.Months, Callable[[int | None, reference_months.Window], Figures]]:
+        """The closed months of surveys, and how a window is counted of what is kept, or was after so many events."""
 
-        def kept(is_one: Callable[[Event], bool], before: int | None = None) -> list[Event]:
-            """Give what is kept of all events, or what was before anything was let go because of the event at that place."""
-            found: dict[str, Event] = {}
-
-            def watch(place: int, objects: dict[str, list[Event]], _newest: int) -> None:
-                if place == before:
-                    found.update({name: events[-1] for name, events in objects.items()})
-
-            objects = _kept(
-                applied[:before],
-                lambda event: f"{event.id}\0{event.source}" if is_one(event) else None,
-                may_go=lambda _: True,
-                newest_of=lambda events: events[-1].time,
-                let_go=LET_GO_SURVEYS,
-                watch=watch,
-            )
-            if before is None:
-                found = {name: events[-1] for name, events in objects.items()}
-            return sorted(found.values(), key=lambda event: event.rank)
-
-        def opinion(event: Event) -> Members:
-            polarity, themes = self._read_text(_text_in(event) or "", event.data.get("language"))
-            return {"time": event.time, "polarity": polarity, "themes": list(themes)}
-
-        def count(place: int, seen: reference_months.Window) -> Figures:
-            opinions = [opinion(event) for event in kept(has_text, place)]
-            return reference_months.survey_figures(kept(is_answer, place), kept(is_invitation, place), opinions, seen)
+        def count(place: int | None, seen: reference_months.Window) -> Figures:
+            opinions = [self._opinion(event) for event in self._surveyed(has_text, place)]
+            return reference_months.survey_figures(self._surveyed(is_answer, place), self._surveyed(is_invitation, place), opinions, seen)
 
         months = reference_months.Months(self._zone)
-        for place, newest in enumerate(accumulate((event.time for event in applied), max), 1):
+        for place, newest in enumerate(accumulate((event.time for event in self._of("survey-events")), max), 1):
             months.reach(newest, partial(count, place))
+        return months, count
+
+    def _surveyed(self, is_one: Callable[[Event], bool], before: int | None = None) -> list[Event]:
+        """Give what is kept of all events, or what was before anything was let go because of the event at that place."""
+        found: dict[str, Event] = {}
+
+        def watch(place: int, objects: dict[str, list[Event]], _newest: int) -> None:
+            if place == before:
+                found.update({name: events[-1] for name, events in objects.items()})
+
+        objects = _kept(
+            self._of("survey-events")[:before],
+            lambda event: f"{event.id}\0{event.source}" if is_one(event) else None,
+            may_go=lambda _: True,
+            newest_of=lambda events: events[-1].time,
+            let_go=LET_GO_SURVEYS,
+            watch=watch,
+        )
+        if before is None:
+            found = {name: events[-1] for name, events in objects.items()}
+        return sorted(found.values(), key=lambda event: event.rank)
+
+    def _opinion(self, event: Event) -> Members:
+        polarity, themes = self._read_text(_text_in(event) or "", event.data.get("language"))
+        return {"time": event.time, "polarity": polarity, "themes": list(themes)}
+
+    def _surveys(self) -> Members:
+        months, _ = self._survey_months()
         return {
-            "answers": [_survey_answer(event) for event in kept(is_answer)],
+            "answers": [_survey_answer(event) for event in self._surveyed(is_answer)],
             "invitations": [
                 {"time": event.time, **{name: event.data[name] for name in ("kind", "survey_id", "user_id")}}
-                for event in kept(is_invitation)
+                for event in self._surveyed(is_invitation)
             ],
-            "opinions": [opinion(event) for event in kept(has_text)],
+            "opinions": [self._opinion(event) for event in self._surveyed(has_text)],
             "survey_months": months.closed,
         }
 
@@ -759,13 +781,15 @@ def band(score: int | None, coverage: int) -> str:
     return next(name for upper, name in BANDS if score < upper * SCALE)
 
 
-def replay(records: Iterable[tuple[str, Record]], read_text: ReadText | None = None) -> tuple[dict[str, Oracle], list[Outcome]]:
+def replay(
+    records: Iterable[tuple[str, Record]], read_text: ReadText | None = None, zone: ZoneInfo = UTC_ZONE
+) -> tuple[dict[str, Oracle], list[Outcome]]:
     """Apply `(topic, record)` of many accounts in order: the oracle of each account, and each record's outcome."""
     accounts: dict[str, Oracle] = {}
     outcomes: list[Outcome] = []
     for topic, record in records:
         account = accounts.get(record["subject"])
         if account is None:
-            account = accounts[record["subject"]] = Oracle() if read_text is None else Oracle(read_text)
+            account = accounts[record["subject"]] = Oracle(zone=zone) if read_text is None else Oracle(read_text, zone)
         outcomes.append(account.apply(topic, record))
     return accounts, outcomes

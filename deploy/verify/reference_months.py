@@ -55,6 +55,12 @@ def window(month: tuple[int, int], zone: ZoneInfo, now: int) -> Window:
     return Window(start, end, min(end - 1, now), min(end + WEEK, now))
 
 
+def clock(seen: Window) -> int:
+    """Up to when it is counted how long something takes that is not over: the last quarter of an hour in a month that runs."""
+    quarter = 15 * 60 * SECOND
+    return seen.stop if seen.stop == seen.end - 1 else seen.stop // quarter * quarter
+
+
 class Months:
     """The closed months of a topic, as its newest event time grows."""
 
@@ -71,10 +77,26 @@ class Months:
         while newest > begins(*later(self._open), self._zone) + 2 * WEEK:
             self._open = max(self._open, later(month_of(newest, self._zone), -MONTHS_KEPT))
             if figures := {name: value for name, value in count(window(self._open, self._zone, 2**63 - 1)).items() if value}:
-                self.closed["{:04}-{:02}".format(*self._open)] = figures
+                self.closed[_text(self._open)] = figures
             self._open = later(self._open)
-        least = "{:04}-{:02}".format(*later(self._open, -MONTHS_KEPT))
+        least = _text(later(self._open, -MONTHS_KEPT))
         self.closed = {month: figures for month, figures in self.closed.items() if month >= least}
+
+    def told(self, now: int, count: Callable[[Window], Figures]) -> dict[str, Figures]:
+        """Give the figures of the month of `now` and the 24 before it: those of closed ones, else what is counted of them."""
+        current = month_of(now, self._zone)
+        found: dict[str, Figures] = {}
+        for month in [later(current, -back) for back in range(MONTHS_KEPT + 1)]:
+            if self._open is not None and month < self._open:
+                figures = self.closed.get(_text(month), {})
+            else:
+                figures = count(window(month, self._zone, now))
+            found[_text(month)] = {name: value for name, value in figures.items() if value}
+        return found
+
+
+def _text(month: tuple[int, int]) -> str:
+    return "{:04}-{:02}".format(*month)
 
 
 # Tickets
@@ -197,9 +219,9 @@ class _Ticket:
         found["tickets_open"] += 1
         if [change for at, change in self.known if at <= stop and change in ("urgent", "calm")][-1:] == ["urgent"]:
             found["tickets_open_urgent"] += 1
-            found["tickets_open_urgent_seconds"] += max(stop - self.waits_from(stop), 0) // SECOND
+            found["tickets_open_urgent_seconds"] += max(clock(self.seen) - self.waits_from(stop), 0) // SECOND
         if created is not None and created <= stop and (self.replied is None or self.replied > stop):
-            found[f"first_responses_waiting{{{_bucket(stop - created)}}}"] += 1
+            found[f"first_responses_waiting{{{_bucket(clock(self.seen) - created)}}}"] += 1
 
 
 # Surveys

@@ -23,13 +23,13 @@ def portfolio(
     """Compute the figures by month and segment; those that are 0 are left out."""
     total: dict[str, dict[str, Figures]] = {}
     for account in accounts:
-        events = account.applied("payment-events")
-        if not events:
-            continue
-        named = account.state()["facts"].get("segment")
-        segment = named if named in segments else OTHER
-        books = Books(events, rules=rules or {}, zone=zone)
-        for figures_by_month in (books.months(now), books.revenue(now)):
+        named = account.facts().get("segment")
+        segment = str(named) if named in segments else OTHER
+        told = [account.month_figures(now)]
+        if events := account.applied("payment-events"):
+            books = Books(events, rules=rules or {}, zone=zone)
+            told += [books.months(now), books.revenue(now)]
+        for figures_by_month in told:
             for month, figures in figures_by_month.items():
                 own = total.setdefault(month, {}).setdefault(segment, {})
                 for name, amount in figures.items():

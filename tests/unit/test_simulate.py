@@ -16,7 +16,6 @@ from deploy.simulate.truth import OTHER, Truth, added_up
 from deploy.simulate.truth_kpis import KPIS as TRUE_KPIS
 from deploy.simulate.truth_kpis import kpis
 from deploy.simulate.world import Scope, World
-from models import support_figures, surveys_figures
 from models.costs import month_costs
 from models.decoding import decode_batch
 from models.events import TOPIC_EVENTS, CostRecorded
@@ -25,7 +24,6 @@ from models.kpi.exact import Reading, exact
 from models.kpi.figures import FIGURES, Key, read_key
 from models.kpi.portfolio.book import Book
 from models.months import UTC_ZONE, parse_month
-from models.portfolio import PROVIDERS, ZEROS, each_month
 from tests.support.replayed import records_of
 from tests.support.simulated import Simulated, of_all, simulated, told_by, worker_of
 
@@ -124,15 +122,6 @@ MUST_BE_COMPARED: Final = frozenset(
     }
 )
 """What the truth and the product must both tell, and not only as 0, in one of the portfolios at least."""
-
-
-@pytest.fixture(autouse=True)
-def _tickets_and_surveys(monkeypatch: pytest.MonkeyPatch) -> None:
-    for part, figures in (("support", support_figures.month_figures), ("surveys", surveys_figures.month_figures)):
-        if part not in PROVIDERS:
-            monkeypatch.setitem(PROVIDERS, part, each_month(figures))
-            topic = {"support": "ticket-events", "surveys": "survey-events"}[part]
-            monkeypatch.setitem(ZEROS, part, tuple(each.name for each in FIGURES.values() if each.topic == topic and not each.label))
 
 
 def lines(stream: Iterable[Event]) -> list[bytes]:
