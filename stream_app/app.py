@@ -50,6 +50,7 @@ from stream_app.memory import be_sparing, give_back
 from stream_app.metrics import Metrics
 from stream_app.pipeline import BOOKED_AT_ONCE, Definition, Partition, Tally, UnknownCursorVersionError
 from stream_app.producers import Producers
+from stream_app.prompt_worker import PromptWorker
 from stream_app.rates import valuation_of
 from stream_app.recovery import BatchTableManager
 from stream_app.release import RELEASE
@@ -570,7 +571,7 @@ def run_worker(settings: Settings) -> int:
     with owning(settings.data_dir), _serving(settings, metrics, health_state, clock):
         partitions = wait_for_topics(settings, clock)
         app = create_app(settings, clock, metrics, health_state, partitions)
-        worker = faust.Worker(app, **worker_options())
+        worker = PromptWorker(app, **worker_options())
         tame(worker)
         try:
             worker.execute_from_commandline()

@@ -317,3 +317,9 @@ class BatchTableManager(TableManager):
         if self._recovery is None:
             self._recovery = BatchRecovery(self.app, self, beacon=self.beacon, loop=self.loop)
         return self._recovery
+
+    async def on_start(self) -> None:
+        """Go on at once: Faust waits a second for tables that are made while the app starts, and ours is made before."""
+        if not self.should_stop:
+            await self._update_channels()
+            await self.recovery.start()

@@ -33,7 +33,7 @@ from mode.threads import QueueServiceThread
 from prometheus_client import CollectorRegistry
 
 from stream_app import app as app_module
-from stream_app import checkpoints, local_store, producers, recovery, transport
+from stream_app import checkpoints, local_store, producers, prompt_worker, recovery, transport
 from stream_app.app import ChurnwatchApp, create_app
 from stream_app.clock import WallClock
 from stream_app.health import HealthState
@@ -74,12 +74,13 @@ OVERRIDDEN: Final[dict[type, dict[str, str]]] = {
         "_slurp_changelogs": "ServiceTask",
         "on_recovery_completed": "(self, generation_id: int = 0) -> None",
     },
-    recovery.BatchTableManager: {"recovery": "property"},
+    recovery.BatchTableManager: {"on_start": "(self) -> None", "recovery": "property"},
     local_store.LocalStore: {
         "_open_for_partition": "(self, partition: int) -> Rdict",
         "persisted_offset": "(self, tp: TP) -> Optional[int]",
     },
     local_store.AccountTable: {"_new_store_by_url": "(self, url: Union[str, URL]) -> StoreT"},
+    prompt_worker.PromptWorker: {"_gather_all": "(self) -> None", "_sentinel_task": "(self) -> None"},
     ChurnwatchApp: {"on_first_start": "(self) -> None", "on_stop": "(self) -> None", "on_shutdown": "(self) -> None"},
 }
 """What our subclasses replace, as it is in the class that is subclassed."""
@@ -106,7 +107,7 @@ CALLED: Final[dict[type, dict[str, str]]] = {
         "standby_remaining_total": "(self) -> int",
         "signal_recovery_end": "property",
     },
-    TableManager: {"on_actives_ready": "(self) -> None", "on_standbys_ready": "(self) -> None"},
+    TableManager: {"_update_channels": "(self) -> None", "on_actives_ready": "(self) -> None", "on_standbys_ready": "(self) -> None"},
     Table: {"on_recovery_completed": "(self, active_tps: Set[TP], standby_tps: Set[TP]) -> None"},
     Store: {"_db_for_partition": "(self, partition: int) -> Rdict", "partition_path": "(self, partition: int) -> Path"},
     Channel: {"queue": "property"},
@@ -137,7 +138,7 @@ PRIVATE: Final[dict[str, tuple[str, ...]]] = {
     "app.consumer._thread": ("_thread",),
     "app.consumer": ("_committed_offset", "_get_active_partitions", "_is_changelog_tp"),
     "app._fetcher": ("_stopped",),
-    "app.tables": ("_changelogs", "_recovery"),
+    "app.tables": ("_changelogs", "_recovery", "_update_channels"),
     "app.tables.recovery": ("_is_changelog_tp", "_set_recovery_ended", "_set_recovery_started", "_wait"),
     "app": ("_consumer", "_fetcher"),
     "channel": ("_subscribers",),
@@ -214,7 +215,7 @@ def test_every_override_is_held_here_and_fits(ours: type) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", [transport, recovery, local_store, producers, checkpoints, app_module], ids=lambda module: module.__name__
+    "module", [transport, recovery, local_store, producers, checkpoints, prompt_worker, app_module], ids=lambda module: module.__name__
 )
 def test_every_private_member_that_is_reached_for_is_held_here(module: ModuleType) -> None:
     """Private names in the source are our own, or listed above."""
