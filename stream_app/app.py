@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 
 from models import row
 from models.health import BAND_NAMES, Scale
-from models.input_topics import INPUT_TOPICS
+from models.input_topics import FOLDED_TOPICS
 from models.months import zone_of
 from models.portfolio import Accounting
 from models.reading import reader
@@ -51,7 +51,7 @@ from stream_app.metrics import Metrics
 from stream_app.pipeline import BOOKED_AT_ONCE, Definition, Partition, Tally, UnknownCursorVersionError
 from stream_app.producers import Producers
 from stream_app.prompt_worker import PromptWorker
-from stream_app.rates import valuation_of
+from stream_app.rates import rates_of
 from stream_app.recovery import BatchTableManager
 from stream_app.release import RELEASE
 from stream_app.settings import Settings
@@ -111,7 +111,7 @@ class Names:
 def definition_of(settings: Settings) -> Definition:
     """What the settings make of events."""
     return Definition(
-        kinds={topic_name(settings.topic_prefix, kind): kind for kind in INPUT_TOPICS},
+        kinds={topic_name(settings.topic_prefix, kind): kind for kind in FOLDED_TOPICS},
         scale=Scale.of(settings.health),
         rules=settings.alerts,
         config_version=settings.config_version,
@@ -119,7 +119,7 @@ def definition_of(settings: Settings) -> Definition:
         is_log_clock=settings.clock == "log",
         read_text=reader(settings.feedback),
         zone=zone_of(settings.portfolio.time_zone),
-        accounting=Accounting.of(settings.revenue, settings.portfolio, valuation_of(settings.revenue)),
+        accounting=Accounting.of(settings.revenue, settings.portfolio, rates_of(settings.revenue)),
     )
 
 

@@ -28,7 +28,7 @@ from faust.types import TP
 from mode.utils.queues import FlowControlEvent, FlowControlQueue
 from prometheus_client import CollectorRegistry
 
-from models.input_topics import INPUT_TOPICS
+from models.input_topics import FOLDED_TOPICS
 from stream_app import agents
 from stream_app.app import ChurnwatchApp, Names
 from stream_app.breaker import Limits
@@ -581,7 +581,7 @@ class ModelBatches:
 
     def __init__(self, flow_control: FlowControlEvent) -> None:
         """Begin empty."""
-        self._queues = {topic: FlowControlQueue(flow_control=flow_control, clear_on_resume=True) for topic in INPUT_TOPICS}
+        self._queues = {topic: FlowControlQueue(flow_control=flow_control, clear_on_resume=True) for topic in FOLDED_TOPICS}
 
     def queue(self, topic: str) -> Any:
         """Return the queue that the agent of a topic reads."""
@@ -642,7 +642,9 @@ class ModelApp:
         self.breakers: dict[int, Any] = {}
         self.stopped: dict[int, str] = {}
         self.published_at: dict[int, float] = {}
-        self.logs = {topic: SimpleNamespace(topic_id=f"id of {topic}", partitions=PARTITIONS) for topic in (*INPUT_TOPICS, NAMES.changelog)}
+        self.logs = {
+            topic: SimpleNamespace(topic_id=f"id of {topic}", partitions=PARTITIONS) for topic in (*FOLDED_TOPICS, NAMES.changelog)
+        }
         self.breaker_limits = Limits(consecutive=1_000_000, ratio=1.0, minimum=1_000_000)
         self.turn = asyncio.Lock()
         self.flow_control = FlowControlEvent()
@@ -850,7 +852,7 @@ class Worker:
         app.consumer_generation_id = generation
         before = consumer.assignment()
         self.changelogs = {TP(NAMES.changelog, number) for number in numbers}
-        assigned = self.changelogs | {TP(topic, number) for topic in INPUT_TOPICS for number in numbers}
+        assigned = self.changelogs | {TP(topic, number) for topic in FOLDED_TOPICS for number in numbers}
         consumer._thread.kafka.assign(assigned)
         consumer._paused_partitions.intersection_update(assigned)
         consumer._set_active_tps(assigned)
@@ -992,7 +994,7 @@ class Cluster:
                 break
             for worker in busy:
                 await worker.fetch()
-                for topic in INPUT_TOPICS:
+                for topic in FOLDED_TOPICS:
                     while worker.can_work and not worker.app.batches.queue(topic).empty():
                         await worker.fold(topic)
                 if worker.can_work:

@@ -16,7 +16,7 @@ from deploy.verify import reference as oracle
 from deploy.verify.alert_log import alert_problems, latest_states
 from deploy.verify.equality import assessed_by_stream, differences
 from deploy.verify.reference_portfolio import added_up
-from models.input_topics import INPUT_TOPICS
+from models.input_topics import FOLDED_TOPICS
 from stream_app.pipeline import CURSOR_KEY, Partition, Position, read_cursor
 from tests.support.kafka_model import NAMES, PARTITIONS, Cluster, Entry, UnansweredError
 
@@ -90,8 +90,8 @@ class Audit:
 
     def _partition_problems(self, number: int) -> Iterator[str]:
         accounts: dict[str, oracle.Oracle] = {}
-        counts = {topic: Counter[str]() for topic in INPUT_TOPICS}
-        for topic in INPUT_TOPICS:
+        counts = {topic: Counter[str]() for topic in FOLDED_TOPICS}
+        for topic in FOLDED_TOPICS:
             for entry in self._inputs(number, topic):
                 if self.is_poison(entry):
                     counts[topic]["dead_letter"] += 1

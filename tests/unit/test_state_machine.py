@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from deploy.verify import reference as oracle
 from deploy.verify.reference_portfolio import portfolio
-from models.input_topics import INPUT_TOPICS
+from models.input_topics import FOLDED_TOPICS
 from stream_app.exits import Gap
 from stream_app.recovery import WITHOUT_LOG
 from tests.support.generate import ACCOUNTS, HOUR, Record, Scene, records, topic_of
@@ -113,7 +113,7 @@ async def read_some(worker: Worker) -> None:
     """Let a worker read until there is something of every partition to be written."""
     for _ in range(20):
         worker.cluster.now += 2_000_000  # whatever waits in a line has waited long enough
-        folds = [partial(worker.fold, topic) for topic in INPUT_TOPICS]
+        folds = [partial(worker.fold, topic) for topic in FOLDED_TOPICS]
         steps: list[Callable[[], Coroutine[Any, Any, None]]] = [worker.fetch, worker.tick, *folds]
         for step in steps:
             if worker.can_work:
@@ -132,7 +132,7 @@ def test_the_product_runs_on_the_model(dirty_rows_max: int) -> None:
         await cluster.drain()
         assert Audit(cluster, is_poison).final_problems() == []
         said = {topic for (topic, _), log in cluster.broker.logs.items() if log.committed()}
-        assert said == {*INPUT_TOPICS, *written_topics()}
+        assert said == {*FOLDED_TOPICS, *written_topics()}
         assert cluster.deaths == []
         accounts, _ = oracle.replay([(topic_of(record), record) for record in records(Random(5), 80, SCENE)])
         assert Audit(cluster, is_poison).figures() == portfolio(accounts.values(), cluster.now) != {}
@@ -298,7 +298,7 @@ def test_batches_of_before_a_rebalance_count_for_nothing() -> None:
         one = cluster.workers[0]
         await cluster.rebalance([0])
         await one.fetch(1)
-        queues = {topic: one.app.batches.queue(topic) for topic in INPUT_TOPICS}
+        queues = {topic: one.app.batches.queue(topic) for topic in FOLDED_TOPICS}
         held = {topic: queue.get_nowait() for topic, queue in queues.items() if not queue.empty()}
         await cluster.rebalance([0])
         (topic, batch), *_ = held.items()
@@ -431,7 +431,7 @@ class Faults(RuleBasedStateMachine):
         for worker in self._working(number):
             self.do(worker.fetch(records_max))
 
-    @rule(number=workers, topic=st.sampled_from(INPUT_TOPICS))
+    @rule(number=workers, topic=st.sampled_from(FOLDED_TOPICS))
     def fold(self, number: int, topic: str) -> None:
         """The agent of one topic takes one batch."""
         for worker in self._working(number):
