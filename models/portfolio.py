@@ -469,13 +469,18 @@ class Book:
         return found + self._forgotten(calendar.first)
 
     def _forgotten(self, first: int) -> list[tuple[bytes, bytes | None]]:
-        """Delete the records of months that are not kept any more: of the last three, as the last publication may be some time ago."""
-        keys = [
+        """Delete the records of months that are not kept any more: of all that were told of here, and of the three before.
+
+        The last publication of another worker may be some time ago.
+        """
+        since = format_month(first).encode()
+        keys = [key for key in self._said if key.split(b"/")[1] < since]
+        keys += [
             record_key(self._partition, format_month(month), segment)
             for month in range(first - 3, first)
             for segment in self._accounting.segments
         ]
-        new = [key for key in keys if key not in self._gone]
+        new = [key for key in dict.fromkeys(keys) if key not in self._gone]
         for key in new:
             self._gone.add(key)
             self._said.pop(key, None)

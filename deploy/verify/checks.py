@@ -18,7 +18,6 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -35,6 +34,7 @@ from deploy.verify.equality import (
     kept_by_stream,
     of_topic,
     published,
+    rates_by_stream,
     reassessed_by_stream,
     scorecard_record,
     told,
@@ -436,10 +436,7 @@ def _judge_commands(case: Case) -> None:
         return
     own = reference_commands.rates(case.commands.applied(COMMANDS))
     anywhere = reference_commands.writes(case.evidence.commands)
-    kept = {}
-    for currency, into, day, last in case.partition.commands.all_rates():
-        event_id, source = last.id.split("\0", 1)
-        kept[currency, into, day.isoformat()] = ((last.at, event_id, source), format(Decimal(last.value).normalize(), "f"))
+    kept = rates_by_stream(case.partition.commands)
     wrong = [
         f"the rate of {' '.join(about)}: kept is {kept.get(about)}, expected {own.get(about)}"
         for about in sorted(kept.keys() | own.keys())

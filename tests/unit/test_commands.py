@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import date
-from decimal import Decimal
 from fractions import Fraction
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from deploy.commands.broadcast import command
 from deploy.commands.rates import incomplete, shown
 from deploy.rebuild.run import share_commands
 from deploy.verify import reference as oracle
+from deploy.verify.equality import rates_by_stream
 from deploy.verify.reference_commands import rate_of, rates
 from deploy.verify.reference_portfolio import added_up, portfolio
 from models.commands import PREFIX, Commands
@@ -73,14 +73,6 @@ def commands(rng: Random, count: int) -> list[Record]:
     return made
 
 
-def texts(told: Commands) -> dict[tuple[str, str, str], tuple[tuple[Any, ...], str]]:
-    """Write the rates that a partition keeps as the reference does."""
-    return {
-        (currency, into, day.isoformat()): ((last.at, *last.id.split("\0", 1)), format(Decimal(last.value).normalize(), "f"))
-        for currency, into, day, last in told.all_rates()
-    }
-
-
 @unhurried(40)
 @given(seed=st.integers(0, 2**32), count=st.integers(0, 60))
 def test_however_it_is_read_what_is_kept_is_what_the_log_says(seed: int, count: int) -> None:
@@ -94,7 +86,7 @@ def test_however_it_is_read_what_is_kept_is_what_the_log_says(seed: int, count: 
     worker.checkpoint()
     worker.crash()
     worker.run(rng)
-    assert texts(worker.partition.commands) == rates(naive.applied(COMMANDS))
+    assert rates_by_stream(worker.partition.commands) == rates(naive.applied(COMMANDS))
     position = worker.partition.positions.get(COMMANDS)
     found = (0, 0, 0, 0) if position is None else (position.applied, position.duplicate, position.late, position.dead_letter)
     assert found == tuple(outcomes.count(outcome) for outcome in ("applied", "duplicate", "late", "dead_letter"))
@@ -208,7 +200,7 @@ def test_a_rebuild_gives_every_partition_what_any_of_them_has() -> None:
         partitions.append(worker.partition)
     assert incomplete({number: each.commands for number, each in enumerate(partitions)}) == [0, 2]
     share_commands(partitions)
-    assert len({str(texts(each.commands)) for each in partitions}) == 1
+    assert len({str(rates_by_stream(each.commands)) for each in partitions}) == 1
     assert partitions[2].commands.rates("USD") == {
         ("EUR", date(2026, 1, 10)): Fraction("1.2"),
         ("EUR", date(2026, 2, 1)): Fraction("1.4"),
@@ -238,7 +230,7 @@ def test_a_rate_that_is_none_is_a_dead_letter(members: dict[str, Any], reason: R
     worker.run(Random(0))
     worker.checkpoint()
     assert [dict(letter.headers)["churnwatch.error.reason"] for letter in worker.dead_letters] == [reason.value.encode()]
-    assert len(texts(worker.partition.commands)) == 1
+    assert len(rates_by_stream(worker.partition.commands)) == 1
 
 
 def test_a_command_for_all_is_nobodys_own() -> None:
@@ -288,9 +280,9 @@ def test_what_is_stored_reads_back() -> None:
     [event] = decode_batch(COMMANDS, log_of([said(1)])[COMMANDS]).events
     told.fold(event, START, b"whose-what")
     again = read_back(told.take())
-    assert texts(again) == texts(told)
+    assert rates_by_stream(again) == rates_by_stream(told)
     assert again.fold(event, START, b"whose-what") == Outcome.DUPLICATE
     assert again.fold(event, START, b"whose-else") == Outcome.CONFLICT
     assert again.take() == []
     again.mark_whole()
-    assert texts(read_back(again.take())) == texts(told)
+    assert rates_by_stream(read_back(again.take())) == rates_by_stream(told)

@@ -22,9 +22,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from deploy.verify import reference as oracle
 from deploy.verify.reference_portfolio import portfolio
 from models.input_topics import FOLDED_TOPICS
+from stream_app.app import PUBLISHING_SECONDS
 from stream_app.exits import Gap
 from stream_app.recovery import WITHOUT_LOG
-from tests.support.generate import ACCOUNTS, HOUR, Record, Scene, records, topic_of
+from tests.support.generate import ACCOUNTS, HOUR, START, Record, Scene, records, rfc3339, topic_of
 from tests.support.kafka_model import (
     BROKER_POINTS,
     CRASH_POINTS,
@@ -76,6 +77,24 @@ def send(cluster: Cluster, record: Record, *, is_aborted: bool = False) -> None:
     cluster.produce(NUMBER_OF[record["subject"]], topic_of(record), record["subject"].encode(), value, is_aborted=is_aborted)
 
 
+async def publish(cluster: Cluster) -> None:
+    """Let the time pass after which figures are published again."""
+    cluster.now += int(PUBLISHING_SECONDS * 1_000_000)
+    for worker in cluster.workers:
+        if worker.can_work:
+            await worker.tick()
+            await worker.checkpoint()
+
+
+def decide(cluster: Cluster, number: int) -> None:
+    """Produce a command for all accounts to every partition."""
+    data = {"day": f"2026-01-{1 + number % 28:02}", "currency": "EUR", "into": "USD", "rate": f"1.{number % 100 + 1}"}
+    command = {"id": f"rate-{number % 40}", "source": "/ops", "type": "exchange_rate.set", "time": rfc3339(START + number * HOUR)}
+    value = json.dumps(command | {"subject": "_all", "data": data}).encode()
+    for partition in range(PARTITIONS):
+        cluster.produce(partition, "account-commands", b"_all", value)
+
+
 async def settle(cluster: Cluster) -> None:
     """Let everything come to an end with no more faults: frozen workers go on while others own their partitions."""
     for worker in cluster.workers:
@@ -103,6 +122,8 @@ async def loaded(dirty_rows_max: int = 1_000) -> Cluster:
     cluster = Cluster(batch_records_max=7, dirty_rows_max=dirty_rows_max)
     for place, record in enumerate(records(Random(5), 80, SCENE)):
         send(cluster, record)
+        if not place % 20:
+            decide(cluster, place)
         if not place % 10:
             bad = BAD[place % len(BAD)]
             cluster.produce(place % PARTITIONS, bad.topic, bad.key, bad.value, headers=tuple(bad.headers))
@@ -131,6 +152,7 @@ def test_the_product_runs_on_the_model(dirty_rows_max: int) -> None:
         await cluster.rebalance([0, 1])
         await cluster.drain()
         assert Audit(cluster, is_poison).final_problems() == []
+        await publish(cluster)
         said = {topic for (topic, _), log in cluster.broker.logs.items() if log.committed()}
         assert said == {*FOLDED_TOPICS, *written_topics()}
         assert cluster.deaths == []
@@ -409,6 +431,11 @@ class Faults(RuleBasedStateMachine):
     def produce_poison(self, bad: Any, number: int) -> None:
         """A record that cannot be used."""
         self.cluster.produce(number, bad.topic, bad.key, bad.value, headers=tuple(bad.headers))
+
+    @rule(number=st.integers(0, 60))
+    def decide(self, number: int) -> None:
+        """A command for all accounts, in every partition: perhaps one that came before, or its id with another content."""
+        decide(self.cluster, number)
 
     @rule(hours=st.sampled_from([1, 24, 24 * 15, 24 * 40]))
     def advance_clock(self, hours: int) -> None:
