@@ -8,7 +8,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -93,6 +93,11 @@ class Names:
     alert_state: str
     dead_letters: str
     portfolio: str
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """All of them, the changelog first."""
+        return astuple(self)
 
     @classmethod
     def of(cls, settings: Settings) -> "Names":
@@ -462,7 +467,7 @@ def create_app(settings: Settings, clock: Clock, metrics: Metrics, health_state:
     app.shown = []
     app.breaker_limits = Limits(**settings.dead_letter_breaker.model_dump())
     app.turn = asyncio.Lock()
-    app.producers = Producers(settings.app_id, client_kwargs(settings))
+    app.producers = Producers(settings.app_id, client_kwargs(settings), app.names.outputs)
     app.checkpoints = Checkpoints(app)
     app.table = app.Table(TABLE, key_type=bytes, value_type=bytes, partitions=partitions, options=ROCKSDB)
     app.batches = Batches(app, app.definition.kinds)

@@ -18,6 +18,7 @@ from deploy.verify.equality import assessed_by_stream, differences, rates_by_str
 from deploy.verify.reference_commands import rates
 from deploy.verify.reference_portfolio import added_up
 from models.input_topics import COMMANDS, FOLDED_TOPICS
+from stream_app.exits import StateMustBeRebuilt
 from stream_app.pipeline import CURSOR_KEY, Partition, Position, read_cursor
 from tests.support.kafka_model import NAMES, PARTITIONS, Cluster, Entry, UnansweredError
 
@@ -48,8 +49,10 @@ class Audit:
         return found
 
     def _deaths(self) -> Iterator[str]:
-        """A worker may be killed, be fenced, or give up on a broker that was told not to answer: nothing else may end it."""
+        """A worker may be killed, be fenced, or give up on a broker that was told not to answer, or on what nobody can decide any more."""
         for name, error in self.cluster.deaths:
+            if isinstance(error, StateMustBeRebuilt) and self.cluster.broker.lost_decisions:
+                continue
             if error is not None and not isinstance(error, ProducerFenced | UnansweredError):
                 yield f"{name} ended with {error!r}"
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 import rocksdict
 from aiokafka.errors import ProducerFenced
+from faust.types import TP
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -23,7 +24,7 @@ from deploy.verify import reference as oracle
 from deploy.verify.reference_portfolio import portfolio
 from models.input_topics import FOLDED_TOPICS
 from stream_app.app import PUBLISHING_SECONDS
-from stream_app.exits import Gap
+from stream_app.exits import Gap, StateMustBeRebuilt
 from stream_app.recovery import WITHOUT_LOG
 from tests.support.generate import ACCOUNTS, HOUR, START, Record, Scene, records, rfc3339, topic_of
 from tests.support.kafka_model import (
@@ -219,6 +220,60 @@ def test_a_zombie_is_fenced_and_leaves_no_trace(point: str) -> None:
         assert isinstance(dict(cluster.deaths)[zombie.name], ProducerFenced)
         await settle(cluster)
         assert Audit(cluster, is_poison).final_problems() == []
+        await cluster.stop()
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("is_disk_kept", [True, False])
+@pytest.mark.parametrize("is_killed", [True, False])
+@pytest.mark.parametrize(
+    "topics", [{NAMES.changelog}, {NAMES.dead_letters, NAMES.alerts}, set(NAMES.outputs)], ids=["state", "outputs", "all"]
+)
+def test_what_the_broker_forgot_to_mark_counts_once(topics: list[str], is_killed: bool, is_disk_kept: bool) -> None:
+    """It is killed with a commit decided and not marked everywhere: whoever goes on, nothing is lost and nothing said twice."""
+
+    async def scene() -> None:
+        cluster = await loaded()
+        audit = Audit(cluster, is_poison)
+        one = cluster.workers[0]
+        await cluster.rebalance([0])
+        await read_some(one)
+        cluster.broker.forgets = frozenset(topics)
+        await one.checkpoint()
+        places = [TP(topic, number) for topic in topics for number in range(PARTITIONS)]
+        assert cluster.broker.undecided(places)
+        if is_killed:
+            await one.kill()
+            if not is_disk_kept:
+                one.disk.clear()
+        else:
+            await one.checkpoint()  # there is nothing to be written: it is settled all the same
+            assert not cluster.broker.undecided(places)
+        await settle(cluster)
+        assert audit.final_problems() == []
+        await cluster.stop()
+
+    asyncio.run(scene())
+
+
+def test_what_nobody_can_decide_any_more_ends_the_worker() -> None:
+    """The coordinator has forgotten how a transaction that hangs was decided: the state may be either, and no worker goes on with it."""
+
+    async def scene() -> None:
+        cluster = await loaded()
+        one, heir = cluster.workers[:2]
+        await cluster.rebalance([0])
+        await read_some(one)
+        cluster.broker.forgets = frozenset(NAMES.outputs)
+        await one.checkpoint()
+        await one.kill()
+        await heir.start()
+        heir.armed = Arm("begin", 1, "crash")  # after the producers were started, before anything was settled
+        await cluster.rebalance([1])
+        await cluster.rebalance([1])
+        assert isinstance(cluster.deaths[-1][1], StateMustBeRebuilt)
+        assert "neither committed nor aborted" in str(cluster.deaths[-1][1])
         await cluster.stop()
 
     asyncio.run(scene())
@@ -536,6 +591,15 @@ class Faults(RuleBasedStateMachine):
         if not self.cluster.workers[number].is_alive:
             self.cluster.workers[number].disk.clear()
 
+    @rule(number=workers, topics=st.sets(st.sampled_from(NAMES.outputs), min_size=1))
+    def forget_marks(self, number: int, topics: set[str]) -> None:
+        """The broker is killed while it marks the next commit, and never marks it in some topics."""
+        for worker in self._working(number):
+            self.cluster.broker.forgets = frozenset(topics)
+            self.do(read_some(worker))
+            if worker.can_work:
+                self.do(worker.checkpoint())
+
     @rule(number=st.integers(0, PARTITIONS - 1))
     def compact(self, number: int) -> None:
         """The broker compacts the changelog."""
@@ -552,7 +616,8 @@ class Faults(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Let everything be read to its end, and hold it against the oracle."""
         try:
-            if hasattr(self, "audit"):
+            # Killed between two requests right after the broker was: every worker refuses, as long as nobody rebuilds the state.
+            if hasattr(self, "audit") and not self.cluster.broker.lost_decisions:
                 self.do(settle(self.cluster))
                 assert self.audit.final_problems() == []
         finally:
