@@ -24,9 +24,10 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import TopicPartition
 
-from stream_app.admin import last_decisions, read_logs, undecided
-from stream_app.exits import StateMustBeRebuilt
+from stream_app.admin import COORDINATOR_SECONDS, last_decisions, read_logs, undecided
+from stream_app.exits import BrokerError, StateMustBeRebuilt
 from stream_app.topics import MESSAGE_BYTES_MIN
+from stream_app.waiting import wait_until
 
 BATCH_BYTES_MAX = MESSAGE_BYTES_MIN
 """Below the broker's limit of a record batch, 1 MiB; one batch is pending for each partition, so a large one costs fewer trips."""
@@ -130,8 +131,8 @@ async def take_over(
 
 
 def _admin(connection: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The brokers' address, and the other members of a connection."""
-    return connection["bootstrap_servers"], {name: each for name, each in connection.items() if name != "bootstrap_servers"}
+    """The brokers' addresses, with commas between, and the other members of a connection."""
+    return ",".join(connection["bootstrap_servers"]), {name: each for name, each in connection.items() if name != "bootstrap_servers"}
 
 
 async def _start(connection: Mapping[str, Any], identity: str, places: Sequence[TopicPartition]) -> tuple[str, Writer]:
@@ -147,6 +148,9 @@ async def _start(connection: Mapping[str, Any], identity: str, places: Sequence[
         request_timeout_ms=REQUEST_TIMEOUT_MS,
     )
     await producer.start()
+    # What it knows now it still knows when the broker goes away, and waits for it; a topic that it never heard of it would give up on.
+    for topic in dict.fromkeys(place.topic for place in places):
+        await producer.partitions_for(topic)
     return identity, Writer(producer, places)
 
 
@@ -175,17 +179,26 @@ class Producers:
         if identities:
             counts = await to_thread(self._count)
             places = {
-                identity: [TopicPartition(name, number % counts[name]) for name in self._outputs if name in counts]
-                for number, identity in identities.items()
+                identity: [TopicPartition(name, number % counts[name]) for name in self._outputs] for number, identity in identities.items()
             }
             writers = await take_over(self._connection, places, is_abandoning=self._is_abandoning)
             self._of = {number: writers[identity] for number, identity in identities.items()}
 
     def _count(self) -> dict[str, int]:
-        """How many partitions each of the outputs has that there is."""
+        """How many partitions each of the outputs has; raises BrokerError when one stays missing.
+
+        A broker that has just started may not know them yet.
+        """
         bootstrap, options = _admin(self._connection)
-        logs = read_logs(bootstrap, self._outputs, client_options=options)
-        return {name: log.partitions for name, log in logs.items()}
+        counts: dict[str, int] = {}
+
+        def is_known() -> bool:
+            counts.update({name: log.partitions for name, log in read_logs(bootstrap, self._outputs, client_options=options).items()})
+            return counts.keys() >= set(self._outputs)
+
+        if not wait_until(is_known, COORDINATOR_SECONDS):
+            raise BrokerError(f"{min(set(self._outputs) - counts.keys())}: the topic is missing", "churnwatch topics check")
+        return counts
 
     async def stop(self) -> None:
         """Stop them all."""

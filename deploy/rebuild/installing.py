@@ -58,7 +58,8 @@ def fence(settings: Settings, partitions: int) -> None:
 
 
 async def _fence(settings: Settings, partitions: int) -> None:
-    producers = Producers(settings.app_id, client_kwargs(settings), Names.of(settings).outputs, is_abandoning=True)
+    _changelog, *outputs = Names.of(settings).outputs  # which may be missing, and is made anew
+    producers = Producers(settings.app_id, client_kwargs(settings), outputs, is_abandoning=True)
     try:
         await producers.own(range(partitions))
     finally:

@@ -101,7 +101,7 @@ async def test_the_next_owner_gives_what_hangs_the_mark_that_it_was_to_have(
     app_id = topics[0]
     await leave_hanging(bootstrap, f"{app_id}-{PARTITION}", topics, topics[forgotten], is_commit=is_commit)
     assert wait_until(lambda: hanging(bootstrap, topics) == set(topics[forgotten]), 10)
-    producers = Producers(app_id, {"bootstrap_servers": bootstrap}, topics)
+    producers = Producers(app_id, {"bootstrap_servers": [bootstrap]}, topics)
     await producers.own([PARTITION])
     try:
         assert hanging(bootstrap, topics) == set()
@@ -151,8 +151,8 @@ async def test_what_nobody_can_decide_any_more_is_refused_or_given_up(bootstrap:
     with pytest.raises(
         StateMustBeRebuilt, match=rf"{topics[0]} partition {PARTITION} holds a transaction from offset 2 on that is neither"
     ):
-        await Producers(app_id, {"bootstrap_servers": bootstrap}, topics).own([PARTITION])
-    rebuilding = Producers(app_id, {"bootstrap_servers": bootstrap}, topics, is_abandoning=True)
+        await Producers(app_id, {"bootstrap_servers": [bootstrap]}, topics).own([PARTITION])
+    rebuilding = Producers(app_id, {"bootstrap_servers": [bootstrap]}, topics, is_abandoning=True)
     await rebuilding.own([PARTITION])
     await rebuilding.stop()
     assert values(bootstrap, topics[:3]) == [[b"before"]] * 3
@@ -161,4 +161,4 @@ async def test_what_nobody_can_decide_any_more_is_refused_or_given_up(bootstrap:
 async def started(bootstrap: str, identity: str, topics: tuple[str, ...]) -> Writer:
     """Return a writer of a transactional id of its own."""
     places = {identity: [TopicPartition(topic, PARTITION) for topic in topics]}
-    return (await take_over({"bootstrap_servers": bootstrap}, places))[identity]
+    return (await take_over({"bootstrap_servers": [bootstrap]}, places))[identity]

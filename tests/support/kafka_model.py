@@ -716,7 +716,7 @@ class ModelApp:
         self.table = ModelTable(ModelStore(worker))
         self.tables = ModelTables(self.table)
         self.assignor = SimpleNamespace(assigned_actives=lambda: worker.changelogs, assigned_standbys=set)
-        self.producers = Producers("model", {"worker": worker, "bootstrap_servers": ""}, NAMES.outputs)
+        self.producers = Producers("model", {"worker": worker, "bootstrap_servers": []}, NAMES.outputs)
         self.checkpoints = ModelCheckpoints(self)  # type: ignore[arg-type]
         self.consumer: Any = None
 
