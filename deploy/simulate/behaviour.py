@@ -65,9 +65,9 @@ class Account:
         self._arrival = arrival
         self._users_ever = 0
         self._promoted_on = -1
-        if place + 1 < len(scope.segments) and self._segment is not None and self.dice.chance(0.05):
+        self._next_segment = scope.segments[min(place + 1, len(scope.segments) - 1)][0]
+        if self._segment is not None and self._next_segment != self._segment and self.dice.chance(0.05):
             self._promoted_on = self.dice.between(arrival.day + 30, arrival.day + 700)
-        self._will_be = scope.segments[place + 1][0] if 0 <= self._promoted_on < scope.days else self._segment
         self._owner = self.dice.pick(_CSMS)
         self._is_deleted = False
         self._agenda: list[tuple[int, int, Callable[[int], None]]] = []
@@ -161,9 +161,10 @@ class Account:
                 came = self.world.midnights[arrives] + 20 * HOUR
                 name = f"referral-{self.number:06}-{referred}"
                 self.say(Referred(self.id, self.dice.office_hours(midnight), name, f"acct-{referred:06}", came))
+        if day + 1 == len(self.world.midnights) or self.world.days[day + 1].day == 1:
+            self.say(Snapshot(self.id, midnight + DAY - SECOND, self.seats if is_there else 0))
         if day == self._promoted_on:
-            self._segment = self._will_be
-            self.say(Changed(self.id, self.dice.office_hours(midnight), segment=self._will_be))
+            self.say(Changed(self.id, self.dice.office_hours(midnight), segment=self._next_segment))
 
     def _change_health(self, day: int) -> None:
         incident = self.world.incidents.get(day)
@@ -206,7 +207,7 @@ class Account:
         name = f"{dice.pick(_FIRST)}{dice.pick(_SECOND)} {dice.pick(_KIND)}"
         is_trial = not arrival.was_there and dice.chance((0.75, 0.4, 0.1)[self.size])
         created_at = at - dice.span(900 * DAY, 1000 * DAY) if arrival.was_there else at
-        facts = (self._segment, self._will_be, dice.pick(_INDUSTRIES), dice.pick(_REGIONS))
+        facts = (self._segment, dice.pick(_INDUSTRIES), dice.pick(_REGIONS))
         stage = "customer" if arrival.was_there else "trial" if is_trial else "lead"
         self.say(
             Joined(
@@ -278,8 +279,6 @@ class Account:
                 at = midnight + int((0.25 + 0.5 * dice.random() + 0.24 * dice.random()) * 86_400) * SECOND
                 feature = FEATURES[int(len(FEATURES) * dice.random() ** 2)]
                 self.say(Used(self.id, at, user, feature, 1 + int(8 * dice.random() ** 3), 1000 * int(10 + 600 * dice.random())))
-        if day + 1 == len(self.world.midnights) or self.world.days[day + 1].day == 1:
-            self.say(Snapshot(self.id, midnight + DAY - SECOND, self.seats))
 
     def _fail(self, day: int) -> None:
         incident = self.world.incidents.get(day)

@@ -81,7 +81,7 @@ def simulate(
         str, typer.Option(metavar="USD,...", help=f"Currencies that accounts pay in, the most common first: {', '.join(CURRENCIES)}.")
     ] = ",".join(_DEFAULT.currencies),
     events_per_user_day: Annotated[
-        float, typer.Option(help="Usage events of a user on an average day: what decides how many events there are. 0 is none.")
+        float, typer.Option(help="Usage events of a user on an average day: what decides how many events there are.")
     ] = _DEFAULT.events_per_user_day,
     disorder: Annotated[bool, typer.Option("--disorder", help="Some events come days late (within the grace) and some twice.")] = False,
     out: Annotated[

@@ -86,14 +86,13 @@ class GaveBack(NamedTuple):
 
 
 class Joined(NamedTuple):
-    """An account exists: `segment` is the one that it has at first, `ends_in` the one that it has in the end."""
+    """An account exists; `segment` is the one that it has at first."""
 
     account: str
     at: int
     created_at: int
     name: str
     segment: str | None
-    ends_in: str | None
     industry: str
     region: str
     employees: int

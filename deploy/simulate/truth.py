@@ -50,7 +50,7 @@ class Window(NamedTuple):
 
 @dataclass(slots=True)
 class _Account:
-    segment: str
+    segment: str | None
     purse: Purse
     opinions: Opinions
     life: Life
@@ -75,9 +75,12 @@ class Truth:
             self._books.hear(decision)
             return
         if isinstance(decision, d.Joined):
-            segment = decision.ends_in if decision.ends_in in self._segments else OTHER
-            self._accounts[decision.account] = _Account(segment, Purse(decision.currency), Opinions(), Life(decision), {})
+            self._accounts[decision.account] = _Account(
+                decision.segment, Purse(decision.currency), Opinions(), Life(decision, self.as_of), {}
+            )
         account = self._accounts[decision.account]
+        if isinstance(decision, d.Changed) and decision.segment is not None:
+            account.segment = decision.segment
         match decision:
             case d.Agreed() | d.Invoiced() | d.Ordered() | d.GaveBack():
                 account.purse.hear(decision, self.as_of)
@@ -88,21 +91,21 @@ class Truth:
             case d.Asked() | d.Wrote():
                 account.opinions.hear(decision, self.as_of)
             case _:
-                account.life.hear(decision, self.as_of)
+                account.life.hear(decision)
 
     def figures(self) -> dict[str, dict[str, Figures]]:
         """The figures by month and segment."""
         found: dict[str, dict[str, Figures]] = {}
         for account in self._accounts.values():
-            by_month = dict(account.figures)
+            by_month = account.purse.figures(self.windows)
             for place, window in enumerate(self.windows):
-                own = dict(by_month.get(place, {}))
-                own |= account.opinions.figures(window) | account.life.figures(window)
-                by_month[place] = own
-            for place, own in account.purse.figures(self.windows).items():
-                by_month[place] |= own
+                own = by_month[place]
+                own |= account.figures.get(place, {}) | account.opinions.figures(window)
+                own |= account.life.figures(window, account.purse.pays_from) | _acquired(account, own)
             for place, own in by_month.items():
-                total = found.setdefault(self.windows[place].text, {}).setdefault(account.segment, {})
+                total = found.setdefault(self.windows[place].text, {}).setdefault(
+                    account.segment if account.segment in self._segments else OTHER, {}
+                )
                 for name, value in own.items():
                     total[name] = total.get(name, 0) + value
         return {
@@ -135,6 +138,18 @@ class Truth:
         own = account.figures.setdefault(place, {})
         for name, value in figures.items():
             own[name] = own.get(name, 0) + value
+
+
+def _acquired(account: _Account, own: Figures) -> Figures:
+    """How a customer came, in the month in which it was new; and what referred accounts pay."""
+    found: Figures = {}
+    if own.get("customers_new"):
+        found[f"customers_new_by_channel{{{account.life.channel}}}"] = 1
+        found["customers_new_referred"] = int(account.life.is_referred)
+    if account.life.is_referred:
+        money = account.purse.currency
+        found[f"revenue_referred@{money}"] = own.get(f"revenue_paid@{money}", 0) - own.get(f"revenue_refunded@{money}", 0)
+    return found
 
 
 def added_up(by_segment: Mapping[str, Figures]) -> Figures:

@@ -102,6 +102,14 @@ def _margin(*kinds: str) -> Callable[[_Sums], Value]:
     return made
 
 
+def _renewals(state: str) -> Callable[[_Sums], Value]:
+    return lambda sums: _percent(sums[f"renewals_{state}"], sums["renewals_due"])
+
+
+def _renewals_by_mrr(state: str) -> Callable[[_Sums], Value]:
+    return lambda sums: _percent(sums.money(f"mrr_renewals_{state}"), sums.money("mrr_renewals_due"))
+
+
 def _nps(sums: _Sums) -> Value:
     answers = sums["nps_promoters"] + sums["nps_passives"] + sums["nps_detractors"]
     return _percent(sums["nps_promoters"] - sums["nps_detractors"], answers)
@@ -147,6 +155,21 @@ KPIS: Final[dict[str, Callable[[_Sums], Value]]] = {
     "customer_retention_rate": lambda s: _percent(s["customers_start"] - s["customers_churned"], s["customers_start"]),
     "customer_growth_rate": lambda s: _percent(s["customers_end"] - s["customers_start"], s["customers_start"]),
     "customer_lifetime_mean": lambda s: _over(Fraction(s["lifetime_days_ended"], 365), s.all_of("lifetimes_ended")),
+    "accounts": lambda s: Fraction(s["accounts"]),
+    **{f"renewals_{state}_rate": _renewals(state) for state in ("renewed", "lapsed", "cancelled")},
+    **{f"renewals_{state}_mrr_rate": _renewals_by_mrr(state) for state in ("renewed", "lapsed", "cancelled")},
+    "renewals_open_rate": lambda s: _percent(
+        s["renewals_due"] - s["renewals_renewed"] - s["renewals_lapsed"] - s["renewals_cancelled"], s["renewals_due"]
+    ),
+    "trials_started": lambda s: Fraction(s.all_of("trials_started")),
+    "trials_open": lambda s: Fraction(s.all_of("trials_started") - s.all_of("trials_matured")),
+    "trial_conversion_rate": lambda s: _percent(s.all_of("trials_converted"), s.all_of("trials_matured")),
+    "signups": lambda s: Fraction(s["signups"]),
+    "referred_signup_rate": lambda s: _percent(s["signups_referred"], s["signups"]),
+    "referral_rate": lambda s: _percent(s["customers_new_referred"], s["customers_new"]),
+    "referral_revenue_rate": lambda s: _percent(s.money("revenue_referred"), s.money("revenue_paid") - s.money("revenue_refunded")),
+    "referrals_made": lambda s: Fraction(s["referrals_made"]),
+    "referrals_converted_per_made": lambda s: _over(s["referrals_converted"], s["referrals_made"]),
     "tickets_created": lambda s: Fraction(s["tickets_created"]),
     "tickets_open": lambda s: Fraction(s["tickets_open"]),
     "tickets_open_urgent_age": lambda s: _over(s["tickets_open_urgent_seconds"], s["tickets_open_urgent"]),
@@ -157,6 +180,8 @@ KPIS: Final[dict[str, Callable[[_Sums], Value]]] = {
     "csat": lambda s: _percent(s.all_of("csat_positive"), s.all_of("csat_answers")),
     "ces": lambda s: _percent(s.all_of("ces_positive"), s.all_of("ces_answers")),
     "satisfied_of_answered": lambda s: _percent(s["csat_accounts_positive"], s["csat_accounts"]),
+    "plan_adherence": lambda s: _percent(s["recommendations_actioned"], s["recommendations_made"]),
+    "satisfied_of_all": lambda s: _percent(s["csat_accounts_positive"], s["accounts"]),
     "response_rate": lambda s: _percent(s.all_of("surveys_answered"), s.all_of("surveys_offered")),
 }
 """Each KPI by its name in the catalogue (docs/metrics.md)."""

@@ -53,7 +53,8 @@ class Purse:
     """The money of one account, in one currency."""
 
     def __init__(self, currency: str) -> None:
-        self._currency = currency
+        self.currency = currency
+        self.pays_from: list[int] = []
         self._turns: list[_Turn] = []
         self._paid: list[tuple[int, int, int]] = []
         self._back: list[tuple[int, int]] = []
@@ -77,15 +78,17 @@ class Purse:
                 self._back.append((decision.at, decision.amount))
 
     def figures(self, windows: Sequence[Window]) -> dict[int, dict[str, int]]:
-        """The figures of each month, by its place in `windows`."""
-        found = _Walk(sorted(self._turns, key=lambda turn: turn.at), self._currency, windows).figures()
+        """The figures of each month, by its place in `windows`; `pays_from` is when the account began to pay, each time."""
+        walk = _Walk(sorted(self._turns, key=lambda turn: turn.at), self.currency, windows)
+        found = walk.figures()
+        self.pays_from = walk.began
         for place, own in self._revenue(windows).items():
             found.setdefault(place, {}).update(own)
         return found
 
     def _revenue(self, windows: Sequence[Window]) -> dict[int, dict[str, int]]:
         found: dict[int, dict[str, int]] = {}
-        money = self._currency
+        money = self.currency
         for place, window in enumerate(windows):
             paid = [(net, one_off) for at, net, one_off in self._paid if window.start <= at < window.end]
             orders = [amount for at, amount in self._orders if window.start <= at < window.end]
@@ -126,6 +129,7 @@ class _Walk:
         self._moved: dict[str, int] = {}
         self._entered = ""
         self._has_reactivated = False
+        self.began: list[int] = []
 
     @property
     def _balance(self) -> int:
@@ -233,6 +237,7 @@ class _Walk:
             if kind == "churn" and expired:
                 self._moved["churn_expired"] = self._moved.get("churn_expired", 0) + min(expired, before - after)
         if after and not before:
+            self.began.append(at)
             self._has_reactivated |= gain == "reactivation"
             self._first_paid = at if self._first_paid is None else self._first_paid
         if before and not after:

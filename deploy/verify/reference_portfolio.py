@@ -18,21 +18,16 @@ OTHER = "other"
 
 
 def portfolio(
-    accounts: Iterable[Oracle],
-    now: int,
-    rules: Mapping[str, Any] | None = None,
-    zone: str = "UTC",
-    segments: Sequence[str] = (),
-    rated: Mapping[str, Any] | None = None,
+    accounts: Iterable[Oracle], now: int, rules: Mapping[str, Any] | None = None, zone: str = "UTC", segments: Sequence[str] = ()
 ) -> dict[str, dict[str, Figures]]:
-    """Compute the figures by month and segment; those that are 0 are left out. `rated` has `reporting` and `rate` of the books."""
+    """Compute the figures by month and segment; those that are 0 are left out."""
     total: dict[str, dict[str, Figures]] = {}
     for account in accounts:
         named = account.facts().get("segment")
         segment = str(named) if named in segments else OTHER
         told = [account.month_figures(now)]
         if events := account.applied("payment-events"):
-            books = Books(events, rules=rules or {}, zone=zone, **(rated or {}))
+            books = Books(events, rules=rules or {}, zone=zone)
             told += [books.months(now), books.revenue(now)]
         for figures_by_month in told:
             for month, figures in figures_by_month.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cache
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from deploy.simulate.stream import disordered, events
 from deploy.simulate.truth import Truth
@@ -19,7 +19,90 @@ from tests.support.generate import TOPIC_OF
 from tests.support.memory_worker import MemoryWorker, definition, log_of
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from deploy.replay.envelope import Event
+    from deploy.simulate.decisions import Decision
+
+MUST_BE_COMPARED: Final = frozenset(
+    {
+        "customers_start",
+        "customers_start_paused",
+        "customers_end",
+        "customers_end_paused",
+        "customers_churned",
+        "customers_new",
+        "customers_reactivated",
+        "customers_same_period_churned",
+        "customer_days",
+        "customers_ever",
+        "lifetime_days_ended",
+        "lifetimes_ended",
+        "lifetimes_running",
+        "cohort_accounts",
+        "cohort_paying",
+        "cohort_paying_unbounded",
+        "cohort_mrr",
+        "cohort_mrr_start",
+        "mrr_start",
+        "mrr_end",
+        "mrr_new",
+        "mrr_reactivation",
+        "mrr_expansion",
+        "mrr_contraction",
+        "mrr_churn",
+        "mrr_churn_expired",
+        "mrr_pause",
+        "mrr_resume",
+        "mrr_grr_kept",
+        "mrr_nrr_kept",
+        "mrr_reactivated_kept",
+        "mrr_delinquent",
+        "mrr_pending_churn",
+        "revenue_paid",
+        "revenue_refunded",
+        "revenue_one_off",
+        "revenue_to_date",
+        "orders",
+        "buyers",
+        "buyers_ever",
+        "buyers_repeat",
+        "order_lifespan_days",
+        "tickets_created",
+        "tickets_created_28d",
+        "tickets_solved",
+        "tickets_closed",
+        "tickets_closed_by_agent",
+        "tickets_reopened",
+        "tickets_abandoned",
+        "tickets_open",
+        "tickets_open_urgent",
+        "tickets_open_urgent_seconds",
+        "first_responses",
+        "first_responses_waiting",
+        "resolutions",
+        "fcr_received",
+        "fcr_solved",
+        "fcr_resolved",
+        "fcr_resolved_cross_department",
+        "nps_promoters",
+        "nps_passives",
+        "nps_detractors",
+        "csat_answers",
+        "csat_positive",
+        "csat_scores",
+        "csat_accounts",
+        "csat_accounts_positive",
+        "ces_answers",
+        "ces_positive",
+        "ces_scores",
+        "surveys_offered",
+        "surveys_answered",
+        "feedback_texts",
+        "feedback_texts_unread",
+    }
+)
+"""What the truth and the product must both tell, and not only as 0, in one of the portfolios at least."""
 
 Told = dict[str, dict[str, dict[Key, int]]]
 """Figures by month and segment."""
@@ -32,14 +115,30 @@ class Simulated:
     scope: Scope
     events: tuple[Event, ...]
     truth: Truth
+    decisions: tuple[Decision, ...]
+
+    def truth_of(self, accounts: Container[str]) -> Truth:
+        """The truth of some of its accounts: what a portfolio of these alone would tell."""
+        truth = Truth(self.scope.stops, self.scope.names())
+        for decision in self.decisions:
+            if decision.account in accounts:
+                truth.hear(decision)
+        return truth
 
 
 @cache
 def simulated(scope: Scope, *, is_disordered: bool = False) -> Simulated:
     """Simulate a portfolio."""
     truth = Truth(scope.stops, scope.names())
-    ordered = events(World.of(scope), truth.hear)
-    return Simulated(scope, tuple(disordered(ordered, scope.seed) if is_disordered else ordered), truth)
+    decisions: list[Decision] = []
+
+    def hear(decision: Decision) -> None:
+        decisions.append(decision)
+        truth.hear(decision)
+
+    ordered = events(World.of(scope), hear)
+    arrived = tuple(disordered(ordered, scope.seed) if is_disordered else ordered)
+    return Simulated(scope, arrived, truth, tuple(decisions))
 
 
 def worker_of(portfolio: Simulated) -> MemoryWorker:

@@ -1,1 +1,0 @@
-"""Deciding something for all accounts: the same record into every partition of `account-commands`, and what has come of it."""
