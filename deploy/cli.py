@@ -13,6 +13,7 @@ import typer
 import yaml
 
 from deploy.bench.cli import bench_app
+from deploy.commands.rates import rates_app
 from deploy.config_cli import Assignments, ConfigFile, config_app, overrides_of
 from deploy.demo.cli import demo
 from deploy.dlq.cli import dlq_app
@@ -75,6 +76,7 @@ app.add_typer(feedback_app, name="feedback")
 app.add_typer(bench_app, name="bench")
 app.add_typer(snapshot_app, name="snapshot")
 app.add_typer(examples_app, name="examples")
+app.add_typer(rates_app, name="rates")
 app.command()(demo)
 app.command()(kpi)
 app.command()(verify)

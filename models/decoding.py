@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.events import EVENT_CLASSES, EVENT_ID_MAX, SUBJECT_MAX, TOPIC_EVENTS, Envelope, payload_class, type_name
+from models.events import BROADCASTS, EVENT_CLASSES, EVENT_ID_MAX, EVERYBODY, SUBJECT_MAX, TOPIC_EVENTS, Envelope, payload_class, type_name
 from models.identity import contents, identities
 from models.reasons import Reason, Unusable, explained, missing, not_json
 from models.times import MILLISECOND_US, MINUTE_US, parse_many
@@ -207,11 +207,15 @@ def _hold_against_records(records: Sequence[Record], decoded: list[Any], index: 
     kinds = set(map(type, decoded))
     packed, unpackable = contents(decoded, kinds)
     strangers = _strangers(records, decoded, index)
+    astray = (
+        [i for i, event in enumerate(decoded) if type(event) in BROADCASTS and event.subject != EVERYBODY] if kinds & BROADCASTS else []
+    )
     for reason, message, places in (  # the last one that fits a record counts
         (Reason.FUTURE_TIME, "time: more than 5 minutes ahead of the broker's time", _ahead(records, index, times_us)),
         (Reason.BAD_TIME, "time: expected RFC 3339 with an offset", [] if timely.all() else np.flatnonzero(~timely).tolist()),
         (Reason.KEY_MISMATCH, "subject: expected the record's key", [i for i in strangers if records[index[i]].key]),
         (Reason.BAD_VALUE, "data: expected integers of at most 64 bits", unpackable),
+        (Reason.BAD_VALUE, f"subject: expected {EVERYBODY}, in every partition", astray),
         (Reason.KEY_MISSING, _KEY_MISSING, [i for i in strangers if not records[index[i]].key]),
     ):
         bad |= {i: Rejected(index[i], reason, message, "decode") for i in places}

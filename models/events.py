@@ -11,11 +11,13 @@ Members are named as on the wire; `from` is the attribute `from_`. What the cont
 - What only several members together can tell (a score is on its scale, a period ends after it began) is a rule of `RULES`.
 """
 
+from datetime import date
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from msgspec import Meta, Struct, field
 from msgspec.structs import fields
 
+from models.kpi.money import is_known
 from models.times import RFC3339_PATTERN, parse_us
 
 _END = r"(?![\s\S])"  # `$` would let a last newline pass in Python.
@@ -25,6 +27,8 @@ NEWER_SCHEMA: Final = r"(?:/|^urn:.*:)v?(?:[2-9]|[1-9][0-9]+)(?:\.json)?" + _END
 
 CURRENCY_PATTERN: Final = "^[A-Z]{3}" + _END
 DECIMAL_PATTERN: Final = r"^[0-9]{1,18}(?:\.[0-9]{1,12})?" + _END
+DAY_PATTERN: Final = r"^[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])" + _END
+RATE_PATTERN: Final = r"^(?=[0-9.]*[1-9])[0-9]{1,12}(?:\.[0-9]{1,18})?" + _END
 
 EVENT_ID_MAX: Final = 128
 SUBJECT_MAX: Final = 256
@@ -111,6 +115,8 @@ NPS_SCALE: Final = "scale_max: expected a scale of 0 or 1 to 10, higher_better, 
 SCALE_ORDER: Final = "scale_max: expected more than scale_min"
 ON_THE_SCALE: Final = "score: expected a score from scale_min to scale_max"
 PERIOD_ORDER: Final = "period.end: expected an instant after the start"
+A_DAY: Final = "day: expected a day of the calendar"
+KNOWN_CURRENCY: Final = "currency: expected one of ISO 4217, and into another one"
 
 RULES: Final[dict[str, Literal["bad_type", "bad_value"]]] = {
     NPS_WHOLE: "bad_type",
@@ -118,6 +124,8 @@ RULES: Final[dict[str, Literal["bad_type", "bad_value"]]] = {
     SCALE_ORDER: "bad_value",
     ON_THE_SCALE: "bad_value",
     PERIOD_ORDER: "bad_value",
+    A_DAY: "bad_value",
+    KNOWN_CURRENCY: "bad_value",
 }
 """What several members of `data` must be to each other, each as its complaint, and the reason why a record that breaks it is unusable."""
 
@@ -1068,6 +1076,43 @@ class CostRecorded(Envelope, frozen=True, kw_only=True, tag_field="type", tag="c
     data: CostRecordedData
 
 
+# account-commands
+
+EVERYBODY: Final = "_all"
+"""The subject and the key of a command that is for all accounts: its record is in every partition."""
+
+Everybody: TypeAlias = Annotated[Literal["_all"], Meta(description="For all accounts; the same record is in every partition.")]
+
+
+class ExchangeRateSetData(Payload, frozen=True, kw_only=True):
+    """What one whole unit of a currency is worth from a day on, until the next rate."""
+
+    day: Annotated[str, Meta(pattern=DAY_PATTERN, description="In UTC; also one that is over.", extra_json_schema={"format": "date"})]
+    currency: Currency
+    into: Annotated[Currency, Meta(description="The currency that amounts are reported in.")]
+    rate: Annotated[str, Meta(pattern=RATE_PATTERN, description="A decimal above 0: `1.0850`.")]
+
+    def __post_init__(self) -> None:
+        """Raise ValueError, with the rule of `RULES` that is broken, for a day or a currency that does not exist."""
+        try:
+            date.fromisoformat(self.day)
+        except ValueError:
+            raise ValueError(A_DAY) from None
+        if not (is_known(self.currency) and is_known(self.into)) or self.currency == self.into:
+            raise ValueError(KNOWN_CURRENCY)
+
+
+class ExchangeRateSet(Envelope, frozen=True, kw_only=True, tag_field="type", tag="exchange_rate.set"):
+    """An exchange rate, in place of the one that was said for that day before. The last write by `(time, id)` counts."""
+
+    subject: Everybody
+    data: ExchangeRateSetData
+
+
+BROADCASTS: Final[frozenset[type[Envelope]]] = frozenset({ExchangeRateSet})
+"""The commands that are for all accounts (`models.commands`)."""
+
+
 TOPIC_EVENTS: Final[dict[str, tuple[type[Envelope], ...]]] = {
     "usage-events": (UsageEvent, UsageSession, UsagePage, UsageGauge, UsageError),
     "ticket-events": (
@@ -1125,6 +1170,7 @@ TOPIC_EVENTS: Final[dict[str, tuple[type[Envelope], ...]]] = {
     ),
     "survey-events": (SurveyOffered, SurveyAnswered, FeedbackReceived),
     "cost-events": (CostRecorded,),
+    "account-commands": (ExchangeRateSet,),
 }
 """The events of each topic, by its name without a prefix."""
 

@@ -14,7 +14,7 @@ from msgspec import inspect
 from numpy.typing import NDArray
 from xxhash import xxh3_64_digest, xxh3_64_intdigest
 
-from models.events import DECIMAL_PATTERN, EVENT_CLASSES, UsageEvent, payload_class, type_name
+from models.events import DECIMAL_PATTERN, EVENT_CLASSES, RATE_PATTERN, UsageEvent, payload_class, type_name
 from models.times import RFC3339_PATTERN, parse_us
 
 IDENTITY: Final = np.dtype([("who", "<u4"), ("who_more", "<u2"), ("what", "<u4")])
@@ -95,7 +95,11 @@ def _plain_decimal(amount: str | int) -> str:
     return f"{int(whole)}.{parts}".rstrip("0").rstrip(".") if parts else str(int(whole))
 
 
-_ONE_SPELLING: Final[dict[str | None, _Respell]] = {RFC3339_PATTERN: parse_us, DECIMAL_PATTERN: _plain_decimal}
+_ONE_SPELLING: Final[dict[str | None, _Respell]] = {
+    RFC3339_PATTERN: parse_us,
+    DECIMAL_PATTERN: _plain_decimal,
+    RATE_PATTERN: _plain_decimal,
+}
 
 
 def _respell_of(declared: inspect.Type) -> _Respell | None:

@@ -9,4 +9,9 @@ SURVEYS = "survey-events"
 INPUT_TOPICS: tuple[str, ...] = (USAGE, TICKETS, PAYMENTS, ACCOUNTS, SURVEYS)
 """The order is the stored one: add at the end, never reorder."""
 
+COMMANDS = "account-commands"
+
+FOLDED_TOPICS: tuple[str, ...] = (*INPUT_TOPICS, COMMANDS)
+"""All that a partition folds: what happens to its accounts, and what is decided for all of them (`models.commands`)."""
+
 TOPIC_INDEX: dict[str, int] = {name: index for index, name in enumerate(INPUT_TOPICS)}

@@ -20,6 +20,7 @@ from pydantic import Field, model_validator
 from models.changes import MONTH_US, Change, History, Price, changes_of, read_price
 from models.fixed import half_up
 from models.kpi.figures import Key
+from models.kpi.money import exponent
 from models.months import begins, day_begins, first_day, format_month, month_of
 from models.payments import Payment
 from models.scorecard import Strict
@@ -72,14 +73,19 @@ class RevenueRules(Strict):
     )
     merge_minutes: Annotated[int, Field(ge=0, le=1440)] = Field(default=60, description="changes within as many minutes are one movement")
     reporting_currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] | None = Field(
-        default=None, description="currency that amounts are reported in where `rates_file` has a rate of theirs; null: each in its own"
+        default=None, description="currency that amounts are reported in where a rate of theirs is known; null: each in its own"
     )
-    rates_file: Path | None = Field(default=None, description="CSV file of exchange rates into it, with the columns day, currency and rate")
+    rates_file: Path | None = Field(
+        default=None,
+        description="CSV file of exchange rates into it, with the columns day, currency and rate; `churnwatch rates set` overrides it",
+    )
 
     @model_validator(mode="after")
     def _go_together(self) -> Self:
-        if (self.reporting_currency is None) != (self.rates_file is None):
-            raise ValueError("reporting_currency and rates_file go together: give both, or neither")
+        if self.rates_file is not None and self.reporting_currency is None:
+            raise ValueError("rates_file needs reporting_currency: which currency do its rates lead into?")
+        if self.reporting_currency is not None:
+            exponent(self.reporting_currency)
         return self
 
 

@@ -7,7 +7,7 @@ account's past has changed. Nothing here is stored: it follows from the accounts
 
 import heapq
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from typing import Annotated, Any, Self
@@ -20,9 +20,11 @@ from pydantic import Field, field_validator, model_validator
 
 from models import support_figures, surveys_figures, turnover
 from models.columns import Columns
+from models.commands import Commands
 from models.fold import read_part
 from models.kpi.figures import FIGURES, Key, read_key
-from models.ledger import FOREVER_US, Calendar, Figures, Ledger, OwnCurrencies, RevenueRules, Terms, Valuation, ledger_of
+from models.kpi.rates import Rate, valuation_of
+from models.ledger import FOREVER_US, Calendar, Figures, Ledger, RevenueRules, Terms, Valuation, ledger_of
 from models.months import format_month, zone_of
 from models.scorecard import Strict
 from models.times import format_us
@@ -77,11 +79,20 @@ class Accounting:
     valuation: Valuation
     zone: ZoneInfo
     segments: tuple[str, ...]
+    into: str | None = None
+    rates: tuple[Rate, ...] = ()
 
     @classmethod
-    def of(cls, revenue: RevenueRules, portfolio: PortfolioRules, valuation: Valuation | None = None) -> Self:
-        """The accounting of some rules; each currency stands for itself without a valuation."""
-        return cls(Terms.of(revenue), valuation or OwnCurrencies(), zone_of(portfolio.time_zone), (*portfolio.segments, OTHER))
+    def of(cls, revenue: RevenueRules, portfolio: PortfolioRules, rates: Sequence[Rate] = ()) -> Self:
+        """The accounting of some rules, with the rates of the file; each currency stands for itself without any."""
+        into, rows = revenue.reporting_currency, tuple(rates)
+        segments = (*portfolio.segments, OTHER)
+        return cls(Terms.of(revenue), valuation_of(into, rows, {}), zone_of(portfolio.time_zone), segments, into, rows)
+
+    def told(self, commands: Commands) -> Self:
+        """The same with the rates that were said besides."""
+        said = {} if self.into is None else commands.rates(self.into)
+        return replace(self, valuation=valuation_of(self.into, self.rates, said))
 
 
 class Account:
@@ -297,6 +308,11 @@ class Book:
         """A part of an account has changed."""
         self._touched.add(slot)
 
+    def revalue(self, accounting: Accounting) -> None:
+        """Make everything anew by another accounting, as on a new day."""
+        self._accounting = accounting
+        self._calendar = None
+
     @property
     def is_whole(self) -> bool:
         """Whether every account is in the sums as it is; those of months long over may be older, while a pass is under way."""
@@ -453,13 +469,18 @@ class Book:
         return found + self._forgotten(calendar.first)
 
     def _forgotten(self, first: int) -> list[tuple[bytes, bytes | None]]:
-        """Delete the records of months that are not kept any more: of the last three, as the last publication may be some time ago."""
-        keys = [
+        """Delete the records of months that are not kept any more: of all that were told of here, and of the three before.
+
+        The last publication of another worker may be some time ago.
+        """
+        since = format_month(first).encode()
+        keys = [key for key in self._said if key.split(b"/")[1] < since]
+        keys += [
             record_key(self._partition, format_month(month), segment)
             for month in range(first - 3, first)
             for segment in self._accounting.segments
         ]
-        new = [key for key in keys if key not in self._gone]
+        new = [key for key in dict.fromkeys(keys) if key not in self._gone]
         for key in new:
             self._gone.add(key)
             self._said.pop(key, None)

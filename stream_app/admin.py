@@ -12,8 +12,18 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from uuid import UUID
 
 from kafka import TopicPartition
-from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, OffsetSpec
-from kafka.errors import CoordinatorNotAvailableError, KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, OffsetSpec, TransactionState
+from kafka.errors import (
+    CoordinatorLoadInProgressError,
+    CoordinatorNotAvailableError,
+    KafkaError,
+    NotCoordinatorError,
+    TopicAlreadyExistsError,
+    TransactionalIdNotFoundError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
+from kafka.protocol.consumer.offsets import IsolationLevel
 
 from stream_app.exits import BrokerError, ConfigError, ConfigProblem
 from stream_app.topics import (
@@ -33,7 +43,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 TIMEOUT_SECONDS: Final = 10.0
+COORDINATOR_SECONDS: Final = 30.0
+"""How long a broker that has just started may read what transactions there were."""
+
 APPLY: Final = "churnwatch topics apply"
+
+_DECISIONS: Final[dict[TransactionState, bool | None]] = {
+    TransactionState.PREPARE_COMMIT: True,
+    TransactionState.COMPLETE_COMMIT: True,
+    TransactionState.ONGOING: False,
+    TransactionState.PREPARE_ABORT: False,
+    TransactionState.COMPLETE_ABORT: False,
+    TransactionState.PREPARE_EPOCH_FENCE: False,
+    TransactionState.EMPTY: None,
+    TransactionState.DEAD: None,
+    TransactionState.UNKNOWN: None,
+}
+
+_EPOCHS_OF_A_FENCE: Final = 2
+"""To end an open transaction takes an epoch of its own."""
 
 _SAFE_REPLICATION: Final = 3
 """From this many replicas on, a write counts once two of them have it."""
@@ -123,6 +151,21 @@ class TopicState:
 
 
 @dataclass(frozen=True, slots=True)
+class Decision:
+    """How the last transaction of a transactional id was decided: to be committed, or aborted, as one is that is open; by which epoch.
+
+    `is_commit` is None where the coordinator knows of no transaction.
+    """
+
+    is_commit: bool | None
+    epoch: int
+
+    def holds_for(self, epoch: int) -> bool:
+        """Whether nobody else has begun with the transactional id since: `epoch` is that of the producer that was started next."""
+        return self.is_commit is not None and 0 < epoch - self.epoch <= (1 if self.is_commit else _EPOCHS_OF_A_FENCE)
+
+
+@dataclass(frozen=True, slots=True)
 class Inspection:
     """The cluster beside the inventory: `specs` and `states` by topic name, `states` without what is missing."""
 
@@ -206,6 +249,33 @@ def has_read(
     """Say whether a consumer group has ever committed that it read something; raises `TopicAdminError`."""
     with _Cluster.reached(bootstrap, timeout_seconds, client_options) as cluster:
         return cluster.has_read(group)
+
+
+def last_decisions(
+    bootstrap: str,
+    identities: Iterable[str],
+    *,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    client_options: Mapping[str, Any] | None = None,
+) -> dict[str, Decision]:
+    """Say by transactional id how its last transaction was decided; raises `TopicAdminError`."""
+    with _Cluster.reached(bootstrap, timeout_seconds, client_options) as cluster:
+        return {identity: cluster.last_decision(identity) for identity in identities}
+
+
+def undecided(
+    bootstrap: str,
+    places: Iterable[tuple[str, int]],
+    *,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    client_options: Mapping[str, Any] | None = None,
+) -> dict[tuple[str, int], int]:
+    """Return at which offset readers stop, for those of some topics' partitions with a transaction that is neither committed nor aborted.
+
+    Raises `TopicAdminError`.
+    """
+    with _Cluster.reached(bootstrap, timeout_seconds, client_options) as cluster:
+        return cluster.undecided(places)
 
 
 def apply_topics(
@@ -433,6 +503,31 @@ class _Cluster:
         if not wait_until(is_answered, self._timeout_seconds):
             raise TopicAdminError(f"the cluster has no coordinator for the group {group}", "see the brokers' logs")
         return any(at.offset > 0 for at in found[-1].values())
+
+    def last_decision(self, identity: str) -> Decision:
+        found: list[Decision] = []
+
+        def is_answered() -> bool:
+            try:
+                last = self._client.describe_transactions([identity])[identity]
+                found.append(Decision(_DECISIONS[last.state], last.producer_epoch))
+            except TransactionalIdNotFoundError:
+                found.append(Decision(None, 0))
+            except (CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError):  # they are still starting
+                return False
+            return True
+
+        if not wait_until(is_answered, COORDINATOR_SECONDS):
+            raise TopicAdminError(f"the cluster has no coordinator for the transactions of {identity}", "see the brokers' logs")
+        return found[-1]
+
+    def undecided(self, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        latest = {TopicPartition(*place): OffsetSpec.LATEST for place in places}
+        stable, end = (
+            self._client.list_partition_offsets(latest, isolation_level=level)
+            for level in (IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED)
+        )
+        return {(tp.topic, tp.partition): stable[tp].offset for tp in latest if stable[tp].offset < end[tp].offset}
 
     def create(self, seen: Inspection) -> list[Change]:
         plans: dict[str, dict[str, Any]] = {

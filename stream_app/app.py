@@ -8,7 +8,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 
 from models import row
 from models.health import BAND_NAMES, Scale
-from models.input_topics import INPUT_TOPICS
+from models.input_topics import FOLDED_TOPICS
 from models.months import zone_of
 from models.portfolio import Accounting
 from models.reading import reader
@@ -51,7 +51,7 @@ from stream_app.metrics import Metrics
 from stream_app.pipeline import BOOKED_AT_ONCE, Definition, Partition, Tally, UnknownCursorVersionError
 from stream_app.producers import Producers
 from stream_app.prompt_worker import PromptWorker
-from stream_app.rates import valuation_of
+from stream_app.rates import rates_of
 from stream_app.recovery import BatchTableManager
 from stream_app.release import RELEASE
 from stream_app.settings import Settings
@@ -94,6 +94,11 @@ class Names:
     dead_letters: str
     portfolio: str
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """All of them, the changelog first."""
+        return astuple(self)
+
     @classmethod
     def of(cls, settings: Settings) -> "Names":
         """The names under a prefix and application id."""
@@ -111,7 +116,7 @@ class Names:
 def definition_of(settings: Settings) -> Definition:
     """What the settings make of events."""
     return Definition(
-        kinds={topic_name(settings.topic_prefix, kind): kind for kind in INPUT_TOPICS},
+        kinds={topic_name(settings.topic_prefix, kind): kind for kind in FOLDED_TOPICS},
         scale=Scale.of(settings.health),
         rules=settings.alerts,
         config_version=settings.config_version,
@@ -119,7 +124,7 @@ def definition_of(settings: Settings) -> Definition:
         is_log_clock=settings.clock == "log",
         read_text=reader(settings.feedback),
         zone=zone_of(settings.portfolio.time_zone),
-        accounting=Accounting.of(settings.revenue, settings.portfolio, valuation_of(settings.revenue)),
+        accounting=Accounting.of(settings.revenue, settings.portfolio, rates_of(settings.revenue)),
     )
 
 
@@ -462,7 +467,7 @@ def create_app(settings: Settings, clock: Clock, metrics: Metrics, health_state:
     app.shown = []
     app.breaker_limits = Limits(**settings.dead_letter_breaker.model_dump())
     app.turn = asyncio.Lock()
-    app.producers = Producers(settings.app_id, client_kwargs(settings))
+    app.producers = Producers(settings.app_id, client_kwargs(settings), app.names.outputs)
     app.checkpoints = Checkpoints(app)
     app.table = app.Table(TABLE, key_type=bytes, value_type=bytes, partitions=partitions, options=ROCKSDB)
     app.batches = Batches(app, app.definition.kinds)

@@ -15,7 +15,7 @@ from faust.types import TP
 from stream_app.failpoints import failpoint
 from stream_app.local_store import written_or_put_aside
 from stream_app.pipeline import Checkpoint, Partition
-from stream_app.producers import Plain, send, send_whole
+from stream_app.producers import Plain, Writer, send, send_whole
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
@@ -64,8 +64,11 @@ class Checkpoints:
 
     def _is_due(self, number: int) -> bool:
         partition = self._app.partitions.get(number)
-        if partition is None or not partition.is_moved:
+        if partition is None:
             return False
+        if not partition.is_moved:
+            writer = self._app.producers.of(number)
+            return writer is not None and not writer.is_settled
         settings = self._app.settings
         consumer = self._app.consumer
         lag = consumer.lag(number)
@@ -95,16 +98,19 @@ class Checkpoints:
             await self.write(number)
 
     async def write(self, number: int) -> None:
-        """Write one checkpoint of a partition; a failure ends the process, unless the partition was taken away meanwhile."""
+        """Write one checkpoint of a partition, or settle what may hang of the one before when there is nothing to write.
+
+        A failure ends the process, unless the partition was taken away meanwhile.
+        """
         lock = self._locks.setdefault(number, asyncio.Lock())
         async with lock:
             partition = self._app.partitions.get(number)
-            producer = self._app.producers.of(number)
-            if partition is None or producer is None or not partition.is_moved:
+            writer = self._app.producers.of(number)
+            if partition is None or writer is None or (writer.is_settled and not partition.is_moved):
                 return
             self._open += 1
             try:
-                await self._write(partition, producer)
+                await (self._write(partition, writer) if partition.is_moved else writer.settle())
             except Exception as error:  # noqa: BLE001 - crash-only: the outermost guard of the write path
                 if self._app.partitions.get(number) is partition:
                     self._app.metrics.checkpoint_failed()
@@ -114,15 +120,15 @@ class Checkpoints:
                 self._open -= 1
             self._last[number] = self._app.clock.monotonic()
 
-    async def _write(self, partition: Partition, producer: "AIOKafkaProducer") -> None:
+    async def _write(self, partition: Partition, writer: Writer) -> None:
         started = self._app.clock.monotonic()
         checkpoint = partition.take()
         self._app.breakers[partition.number].checkpointed()
         failpoint("after_fold")
-        await producer.begin_transaction()
-        stored, last = await self._send(partition.number, checkpoint, producer)
+        await writer.begin()
+        stored, last = await self._send(partition.number, checkpoint, writer.producer)
         failpoint("in_transaction")
-        await producer.commit_transaction()
+        await writer.commit()
         failpoint("after_commit")
         app = self._app
         if app.partitions.get(partition.number) is not partition:

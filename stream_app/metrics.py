@@ -15,7 +15,7 @@ from prometheus_client.process_collector import ProcessCollector
 from alerts.policy import Kind, Severity
 from models.decoding import Reason
 from models.health import BAND_NAMES
-from models.input_topics import INPUT_TOPICS
+from models.input_topics import FOLDED_TOPICS
 from models.kpi.figures import FIGURES, MICRO, add_up, read_key
 from models.kpi.money import is_known, to_major
 
@@ -172,7 +172,7 @@ class Metrics:
         self._told: set[tuple[str, ...]] = set()
 
     def _touch(self) -> None:
-        for topic in INPUT_TOPICS:
+        for topic in FOLDED_TOPICS:
             for outcome in OUTCOMES:
                 self._events.labels(topic, outcome)
             for reason in Reason:

@@ -20,10 +20,14 @@ from alerts.policy import Severity, needs_decision
 from alerts.rules import AlertRules
 from models import fold, row
 from models.columns import Columns
+from models.commands import PREFIX as COMMANDS_PREFIX
+from models.commands import Commands
 from models.dead_letters import dead_letter
 from models.decoding import Decoded, Reason, Rejected, decode_batch
 from models.fixed import Ints
 from models.health import Assessment, Band, Scale, assess
+from models.identity import IDENTITY_BYTES
+from models.input_topics import COMMANDS
 from models.ledger import RevenueRules
 from models.months import UTC_ZONE
 from models.portfolio import Accounting, Book, PortfolioRules
@@ -233,6 +237,7 @@ class Partition:
         self._unassessed_at = NEVER
         self._topic_names = list(definition.kinds)
         self._profiles: dict[int, Profile] = {}
+        self.commands = Commands()
         self.book = Book(number, self.columns, definition.accounting, definition.config_version)
         self._publishing_at = NEVER
         self._said = scores.Said(definition.scale, definition.config_version, self._topic_names, number)
@@ -257,6 +262,9 @@ class Partition:
                 keys_of_part, stored = parts[KINDS[kind]]
                 keys_of_part.append(key[1:])
                 stored.append(value)
+            elif key.startswith(COMMANDS_PREFIX):
+                self.commands.put(key, value)
+        self.revalue()
         self._restore_rows(keys, values)
         for name, (keys_of_part, stored) in parts.items():
             if stored:
@@ -267,18 +275,24 @@ class Partition:
         if keys:
             self.columns.put_rows(self.columns.slots_of(keys), row.decode(values))
 
+    def revalue(self) -> None:
+        """Let the roll-up be made by the rates that are known now."""
+        self.book.revalue(self.definition.accounting.told(self.commands))
+
     # -- time
 
     def now(self, behind: frozenset[str] | set[str], wall_us: int) -> int:
         """The time of this partition: with a backlog, the least of the newest event times of the topics that are behind.
 
-        With none, the wall clock; on the log clock, the newest event time of all. NEVER before there is one.
+        With none, the wall clock; on the log clock, the newest event time of all accounts: what is decided today about a past that is
+        replayed must not end it. NEVER before there is one.
         """
         if behind:
             return min(self.positions[topic].newest_us if topic in self.positions else NEVER for topic in behind)
         if not self.definition.is_log_clock:
             return wall_us
-        return max((position.newest_us for position in self.positions.values()), default=NEVER)
+        kinds = self.definition.kinds
+        return max((position.newest_us for topic, position in self.positions.items() if kinds[topic] != COMMANDS), default=NEVER)
 
     # -- an event comes
 
@@ -320,7 +334,7 @@ class Partition:
         for rejected in decoded.rejected:
             self._reject(topic, position, records[rejected.index], rejected, tally)
         if decoded.events:
-            touched = self._fold(run, position, tally)
+            touched = self._obey(run, position, tally) if self.definition.kinds[topic] == COMMANDS else self._fold(run, position, tally)
             position.newest_us = max(position.newest_us, int(decoded.times_us.max()))
             if len(touched):
                 self._mark(touched)
@@ -336,6 +350,19 @@ class Partition:
         log = self.logs.get(topic, NO_LOG)
         position = self.positions[topic] = Position(offset, topic_id=log.topic_id, partitions=log.partitions)
         return position
+
+    def _obey(self, run: Run, position: Position, tally: Tally) -> Ints:
+        """Fold the commands of a run, which are for all accounts; none of these changes by itself."""
+        decoded = run.decoded
+        told = zip(decoded.events, decoded.times_us.tolist(), decoded.identity.view(f"V{IDENTITY_BYTES}").tolist(), strict=True)
+        outcome = np.array([self.commands.fold(event, at, identity) for event, at, identity in told], np.int8)
+        applied = int((outcome == Outcome.APPLIED).sum())
+        position.applied += applied
+        self._count(tally, "applied", applied)
+        self._count_unapplied(run.topic, position, run.records, decoded.index, outcome, tally)
+        if applied:
+            self.revalue()
+        return np.zeros(0, np.int64)
 
     def _fold(self, run: Run, position: Position, tally: Tally) -> Ints:
         """Fold the events of a run; the slots of the accounts that changed, each once."""
@@ -565,7 +592,11 @@ class Partition:
             rows=columns.rows(slots),
             scores=taken,
             parts=[
-                (_KEY_OF_PART[name] + columns.keys[slot], columns.parts[name].encoded(slot)) for name, slot in sorted(self._changed_parts)
+                *(
+                    (_KEY_OF_PART[name] + columns.keys[slot], columns.parts[name].encoded(slot))
+                    for name, slot in sorted(self._changed_parts)
+                ),
+                *self.commands.take(),
             ],
             alerts=self._alerting.take(),
             dead_letters=self._dead_letters,

@@ -8,32 +8,23 @@ from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from models.kpi.rates import InReportingCurrency, Rate, Rates
-from models.ledger import OwnCurrencies
+from models.kpi.rates import Rate, valuation_of
 from stream_app.exits import ConfigError, ConfigProblem
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from models.ledger import RevenueRules, Valuation
+    from models.ledger import RevenueRules
 
 COLUMNS = ["day", "currency", "rate"]
 
 
-def valuation_of(rules: RevenueRules) -> Valuation:
-    """How amounts of several currencies become comparable: by the file of rates, or each currency for itself where there is none.
-
-    Before the first rate of a currency that first one counts. Raises ConfigError for a file that cannot be read, or is wrong.
-    """
-    if rules.rates_file is None or rules.reporting_currency is None:
-        return OwnCurrencies()
+def rates_of(rules: RevenueRules) -> tuple[Rate, ...]:
+    """The rates of the file, none where there is none; raises ConfigError for a file that cannot be read, or is wrong."""
     try:
-        rows = list(_rows(rules.rates_file))
-        first: dict[str, Rate] = {}
-        for row in sorted(rows, key=lambda each: each.day):
-            first.setdefault(row.currency, row)
-        before = [Rate(date.min, row.currency, row.rate) for row in first.values() if row.day != date.min]
-        return InReportingCurrency(Rates(rules.reporting_currency, [*before, *rows]))
+        rows = [] if rules.rates_file is None else _rows(rules.rates_file)
+        valuation_of(rules.reporting_currency, rows, {})
+        return tuple(rows)
     except OSError as error:
         raise _wrong(rules.rates_file, f"cannot be read: {error.strerror}") from error
     except ValueError as error:
@@ -56,6 +47,6 @@ def _rate(line: list[str], number: int) -> Rate:
         raise ValueError(f"line {number} is no day, currency and rate, such as 2026-11-01,EUR,1.0850") from None
 
 
-def _wrong(path: Path, wrong: str) -> ConfigError:
+def _wrong(path: Path | None, wrong: str) -> ConfigError:
     mend = "give a CSV file with the columns day, currency and rate"
     return ConfigError([ConfigProblem("revenue.rates_file", "CHURNWATCH_REVENUE__RATES_FILE", f"{path}: {wrong}", mend)])

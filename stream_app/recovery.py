@@ -191,8 +191,9 @@ class BatchRecovery(Recovery):
     async def on_recovery_completed(self, generation_id: int = 0) -> None:
         """Load the recovered accounts into memory, seek the inputs to the cursors, and go on."""
         app, consumer = self.app, self.app.consumer
-        if self.need_recovery() or not self.active_tps <= self.active_highwaters.keys():
-            app.fail(RecoveryIncompleteError(f"recovery ended early: {self.active_remaining()} of {sorted(self.active_tps)}"))
+        if app.consumer_generation_id != generation_id:
+            return  # another rebalance has begun, and with it another recovery
+        self._require_whole()
         await app.on_rebalance_complete.send()
         self._set_recovery_ended()
         for table in self.tables.values():
@@ -219,6 +220,10 @@ class BatchRecovery(Recovery):
             await self._wait(self._seek(cursor), timeout=app.conf.broker_request_timeout)
         if app.consumer_generation_id == generation_id:
             await self._serve()
+
+    def _require_whole(self) -> None:
+        if self.need_recovery() or not self.active_tps <= self.active_highwaters.keys():
+            self.app.fail(RecoveryIncompleteError(f"recovery ended early: {self.active_remaining()} of {sorted(self.active_tps)}"))
 
     async def _serve(self) -> None:
         """Read the inputs from where they were sought to."""

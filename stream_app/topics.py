@@ -108,13 +108,13 @@ _COMPACTED: Final = (
 )
 
 
-def _input(name: str, carries: str) -> TopicSpec:
+def _input(name: str, carries: str, days: int = 100) -> TopicSpec:
     """Return an input keyed by account.
 
     Its timestamps are the broker's (`LogAppendTime`): they are the `received_at` that no sender can falsify, and a
     replay of last quarter's events is not deleted by retention the moment it arrives.
     """
-    return TopicSpec(name, "in", "account id", "delete", 100 * _DAY_MS, partitioned=True, carries=carries)
+    return TopicSpec(name, "in", "account id", "delete", days * _DAY_MS, partitioned=True, carries=carries)
 
 
 TOPICS: Final[tuple[TopicSpec, ...]] = (
@@ -123,7 +123,8 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
     _input("payment-events", "subscriptions, invoices, charges, refunds"),
     _input("survey-events", "NPS, CSAT, CES answers, free-text feedback"),
     _input("account-events", "account facts, users, trials, contracts, referrals, CSM touchpoints"),
-    _input("account-commands", "what people decide: overrides, acknowledge, snooze, erase, outcomes; and activations"),
+    # Few, and some count for as long as the months that they bear upon: the portfolio has two years of these.
+    _input("account-commands", "what people decide: overrides, acknowledge, snooze, erase, outcomes; and activations", days=800),
     TopicSpec(
         name="cost-events",
         direction="in",

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.structs import TopicPartition
 
 from deploy.dlq.letters import Letter, Mark, Plan, Selection, chunks, plan, replay_headers
 from deploy.dlq.reading import REPLAYS, Reader
@@ -20,15 +20,17 @@ from models.times import format_us
 from stream_app.exits import BrokerError, Fenced
 from stream_app.failpoints import failpoint
 from stream_app.kafka_connection import client_kwargs
-from stream_app.producers import BATCH_BYTES_MAX, REQUEST_TIMEOUT_MS, TRANSACTION_TIMEOUT_MS, send_whole
+from stream_app.producers import send_whole, take_over
 from stream_app.topics import topic_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from aiokafka import AIOKafkaProducer
+
     from deploy.dlq.letters import Item, Place
     from stream_app.clock import Clock
-    from stream_app.producers import Whole
+    from stream_app.producers import Whole, Writer
     from stream_app.settings import Settings
 
 TRANSACTION_RECORDS: Final = 500
@@ -65,8 +67,8 @@ class Replay:
         """Send what is to be sent; raises BrokerError, and Fenced when another replay has begun."""
         outcome = Outcome()
         try:
-            async with self._producer() as producer:
-                await self._send_all(producer, outcome)
+            async with self._writer() as writer:
+                await self._send_all(writer, outcome)
         except ProducerFenced as error:
             raise Fenced(f"another replay has begun; {_so_far(outcome)}", "let it end") from error
         except KafkaError as error:
@@ -75,45 +77,41 @@ class Replay:
         return outcome
 
     @contextlib.asynccontextmanager
-    async def _producer(self) -> AsyncIterator[AIOKafkaProducer]:
+    async def _writer(self) -> AsyncIterator[Writer]:
         name = f"{self.settings.app_id}-dlq-replay"
-        producer = AIOKafkaProducer(
-            **client_kwargs(self.settings),
-            client_id=name,
-            transactional_id=name,
-            acks="all",
-            max_batch_size=BATCH_BYTES_MAX,
-            max_request_size=2 * BATCH_BYTES_MAX,
-            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
-            request_timeout_ms=REQUEST_TIMEOUT_MS,
-        )
+        inputs = (TopicPartition(topic, number) for topic, count in self.reader.inputs.items() for number in range(count))
+        places = {name: [TopicPartition(self._marks, 0), *inputs]}
+        writer = (await take_over(client_kwargs(self.settings), places))[name]
         try:
-            await producer.start()
-            yield producer
+            yield writer
         finally:
-            await producer.stop()
+            await writer.producer.stop()
 
-    async def _send_all(self, producer: AIOKafkaProducer, outcome: Outcome) -> None:
+    @property
+    def _marks(self) -> str:
+        return topic_name(self.settings.topic_prefix, REPLAYS)
+
+    async def _send_all(self, writer: Writer, outcome: Outcome) -> None:
         marks = self.reader.marks()
         outcome.planned = plan(self.selection.of(self.reader.letters()), marks, is_forced=self.is_forced)
         self.tell(outcome)
         if outlived := self.reader.outlived(marks):
-            await self._forget(producer, outlived)
+            await self._forget(writer, outlived)
         for chunk in chunks(outcome.planned.items, self.transaction_records, TRANSACTION_BYTES):
             if not self.is_wanted():
                 outcome.is_stopped = True
                 return
             letters = self.reader.fetch(item.place for item in chunk)
             present = [(item, letters[item.place]) for item in chunk if item.place in letters]
-            await self._transact(producer, present)
+            await self._transact(writer, present)
             outcome.sent += len(present)
             outcome.gone += len(chunk) - len(present)
             self.tell(outcome)
 
-    async def _transact(self, producer: AIOKafkaProducer, present: list[tuple[Item, Letter]]) -> None:
+    async def _transact(self, writer: Writer, present: list[tuple[Item, Letter]]) -> None:
         """Send some records and their marks in one transaction."""
         now_us = self.clock.now_us()
-        async with producer.transaction():
+        async with writer.transaction() as producer:
             for (topic, partition), some in groupby(present, key=lambda each: each[0][:2]):
                 records = [_record(letter) for _, letter in some]
                 await send_whole(producer, topic, partition, records, now_us // 1000)
@@ -121,13 +119,13 @@ class Replay:
             failpoint("in_replay")
         failpoint("after_replay")
 
-    async def _forget(self, producer: AIOKafkaProducer, outlived: list[Place]) -> None:
+    async def _forget(self, writer: Writer, outlived: list[Place]) -> None:
         """Remove the marks of dead letters that are gone."""
-        async with producer.transaction():
+        async with writer.transaction() as producer:
             await self._mark(producer, [(str(place).encode(), None, (), None) for place in outlived], self.clock.now_us())
 
     async def _mark(self, producer: AIOKafkaProducer, marks: list[Whole], now_us: int) -> None:
-        await send_whole(producer, topic_name(self.settings.topic_prefix, REPLAYS), 0, marks, now_us // 1000)
+        await send_whole(producer, self._marks, 0, marks, now_us // 1000)
 
 
 def _record(letter: Letter) -> Whole:

@@ -10,7 +10,7 @@ from kafka.admin import KafkaAdminClient
 from kafka.errors import CoordinatorNotAvailableError, KafkaError, NoError, NotCoordinatorError, UnknownTopicOrPartitionError
 from kafka.structs import OffsetAndMetadata
 
-from models.input_topics import INPUT_TOPICS
+from models.input_topics import FOLDED_TOPICS
 from stream_app.admin import ClusterUnreachableError, Inspection, TopicsUnfitError, apply_topics, inspect_topics, read_logs
 from stream_app.app import Names
 from stream_app.exits import BrokerError, Exit, ServiceExit
@@ -38,7 +38,7 @@ class Cluster:
         del self._options["bootstrap_servers"]
         self.installation = Installation(settings.topic_prefix, settings.app_id, settings.partitions, settings.replication)
         self.names = Names.of(settings)
-        self.input_names = {topic: topic_name(settings.topic_prefix, topic) for topic in INPUT_TOPICS}
+        self.input_names = {topic: topic_name(settings.topic_prefix, topic) for topic in FOLDED_TOPICS}
         self.inputs = list(self.input_names.values())
 
     @contextmanager

@@ -92,6 +92,7 @@ class PastPartition(Partition):
     def mark_whole(self) -> None:
         """Let the next checkpoint hold everything, not only what has changed."""
         self.mark(np.arange(len(self.columns), dtype=np.int64))
+        self.commands.mark_whole()
         self._changed_parts = {
             (name, slot) for name, shelf in self.columns.parts.items() for slot in range(len(self.columns)) if shelf.has(slot)
         }

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiokafka.errors import KafkaError, ProducerFenced
 
+from stream_app.app import Names
 from stream_app.exits import BrokerError, Fenced
 from stream_app.failpoints import failpoint
 from stream_app.kafka_connection import client_kwargs
@@ -57,7 +58,8 @@ def fence(settings: Settings, partitions: int) -> None:
 
 
 async def _fence(settings: Settings, partitions: int) -> None:
-    producers = Producers(settings.app_id, client_kwargs(settings))
+    _changelog, *outputs = Names.of(settings).outputs  # which may be missing, and is made anew
+    producers = Producers(settings.app_id, client_kwargs(settings), outputs, is_abandoning=True)
     try:
         await producers.own(range(partitions))
     finally:
@@ -100,7 +102,7 @@ class _Installation:
 
     def __init__(self, settings: Settings, cluster: Cluster, clock: Clock, tell: Callable[[int], None]) -> None:
         self._names = cluster.names
-        self._producers = Producers(settings.app_id, client_kwargs(settings))
+        self._producers = Producers(settings.app_id, client_kwargs(settings), cluster.names.outputs, is_abandoning=True)
         self._clock = clock
         self._tell = tell
 
@@ -129,11 +131,11 @@ class _Installation:
         await self._transact(number, last)
 
     async def _transact(self, number: int, portion: Portion) -> None:
-        producer, names = self._producers.of(number), self._names
-        if producer is None:
+        writer, names = self._producers.of(number), self._names
+        if writer is None:
             raise BrokerError(f"there is no partition {number}", "churnwatch topics check")
         now_ms = self._clock.now_us() // 1000
-        async with producer.transaction():
+        async with writer.transaction() as producer:
             for topic, records in (
                 (names.alerts, portion.alerts),
                 (names.alert_state, portion.alert_states),

@@ -14,12 +14,13 @@ from deploy.rebuild.past import read_past, refuse_writers
 from deploy.rebuild.plan import Plan, make_plan
 from deploy.verify.kafka_log import KafkaLog
 from deploy.verify.run import error_headers
+from models.commands import Commands
 from stream_app.app import definition_of
 from stream_app.checkpoints import SLICE_ACCOUNTS
 from stream_app.exits import Exit, ServiceExit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from deploy.verify.kafka_log import Place
     from stream_app.clock import Clock
@@ -100,6 +101,7 @@ class Rebuild:
                 partition = self._partitions.setdefault(number, PastPartition(number, definition, self.logs))
                 self._letters[number] = await work.fold(partition, stretches, self._is_missing)
                 partition.settle(cut_over_us(partition, stretches, self.clock.now_us()), self.past.states[number])
+        share_commands(self._partitions.values())
 
     def _is_missing(self, letter: Output) -> bool:
         """Whether a dead letter is to be written: its record has none, and nothing says that it was read before."""
@@ -146,6 +148,17 @@ class Rebuild:
                 portion.alert_states = list((self.past.mends[number] | {each.key: each.state for each in said}).items())
                 portion.letters = letters
             yield portion
+
+
+def share_commands(partitions: Collection[PastPartition]) -> None:
+    """Give every partition what was decided for all accounts: one that the topics got since then has no record of it in its own log."""
+    everything = Commands()
+    for partition in partitions:
+        everything.merge(partition.commands)
+    for partition in partitions:
+        partition.commands.merge(everything)
+        partition.commands.mark_whole()
+        partition.revalue()
 
 
 def refuse_gaps(plan: Plan, *, is_gap_accepted: bool) -> None:

@@ -25,7 +25,7 @@ import numpy as np
 
 from alerts.events import decode_state, encode_state, fold_state
 from alerts.policy import Condition, Severity
-from deploy.verify import reference
+from deploy.verify import reference, reference_commands
 from deploy.verify.alert_log import by_account, problems_of, read_alerts
 from deploy.verify.equality import (
     assessed_by_stream,
@@ -34,6 +34,7 @@ from deploy.verify.equality import (
     kept_by_stream,
     of_topic,
     published,
+    rates_by_stream,
     reassessed_by_stream,
     scorecard_record,
     told,
@@ -41,8 +42,9 @@ from deploy.verify.equality import (
 from deploy.verify.records import read_records
 from deploy.verify.report import Check
 from models import row
+from models.commands import PREFIX
 from models.health import Band
-from models.input_topics import INPUT_TOPICS, USAGE
+from models.input_topics import COMMANDS, FOLDED_TOPICS, INPUT_TOPICS, USAGE
 from models.row import NEVER, UnknownRowVersionError
 from models.times import DAY_US, MILLISECOND_US, MINUTE_US
 from stream_app.app import definition_of
@@ -51,7 +53,7 @@ from stream_app.state_reader import Changelog
 from stream_app.topics import topic_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from alerts.events import AlertEvent
     from alerts.rules import AlertRules
@@ -114,7 +116,8 @@ class Input:
 class Evidence:
     """All that was read of one partition; the scores and states of alerts are the latest of each key.
 
-    `letters` are those that name a record of this partition. A log that `is_whole` begins at offset 0.
+    `letters` are those that name a record of this partition, `commands` what is decided for all accounts, of all partitions. A log that
+    `is_whole` begins at offset 0.
     """
 
     number: int
@@ -124,6 +127,7 @@ class Evidence:
     alerts: Sequence[tuple[bytes | None, bytes | None]]
     alert_states: Mapping[bytes, bytes]
     letters: Sequence[Letter]
+    commands: Sequence[reference.Event] = ()
     tail: Tail = field(default_factory=Tail)
     is_alert_log_whole: bool = True
     is_letter_log_whole: bool = True
@@ -155,6 +159,7 @@ class Case:
     accounts: dict[str, reference.Oracle] = field(default_factory=dict)
     folded: dict[str, Folded] = field(default_factory=dict)
     card: Members = field(default_factory=dict)
+    commands: reference.Oracle = field(default_factory=reference.Oracle)
 
     def stranger(self) -> reference.Oracle:
         """Return an account of which nothing was read yet, as the reference sees it with this configuration."""
@@ -193,12 +198,13 @@ def judge_partition(
     report.partitions.append(evidence.number)
     report.accounts += len(case.partition.columns)
     _judge_cursors(case)
-    for topic in INPUT_TOPICS:
+    for topic in FOLDED_TOPICS:
         _fold_topic(case, topic, decode)
     if account is None:
-        for topic in INPUT_TOPICS:
+        for topic in FOLDED_TOPICS:
             _judge_records(case, topic)
         _judge_letters(case)
+        _judge_commands(case)
     _judge_states(case)
     _judge_assessments(case)
     _judge_alerts(case)
@@ -241,7 +247,7 @@ def restored(settings: Settings, evidence: Evidence) -> tuple[Partition, dict[by
 
 def _restore(settings: Settings, number: int, stored: Mapping[bytes, bytes]) -> Partition:
     partition = Partition(number, definition_of(settings))
-    partition.restore(((key, value) for key, value in stored.items() if key[:1] in KINDS), None)
+    partition.restore(((key, value) for key, value in stored.items() if key[:1] in KINDS or key.startswith(PREFIX)), None)
     return partition
 
 
@@ -290,7 +296,8 @@ def _fold_topic(case: Case, topic: str, decode: Callable[[LogRecord], Members | 
             outcome, reason = "dead_letter", read.reason
         else:
             try:
-                outcome, reason = case.account_of(read.members["subject"]).apply(topic, read.members), CONFLICT
+                whose = case.commands if topic == COMMANDS else case.account_of(read.members["subject"])
+                outcome, reason = whose.apply(topic, read.members), CONFLICT
             except _UNFOLDABLE as error:
                 folded.failures.append(f"{topic}: the reference cannot fold the record at {read.record.offset}: {error!r}")
                 continue
@@ -414,6 +421,38 @@ def _judge_stray(case: Case, topic: str, offset: int, found: Sequence[Letter]) -
         case.report.leave(Check.DEAD_LETTERS, "what was sent twice may be older than the log", len(found))
     else:
         case.judge(Check.DEAD_LETTERS, None, [f"{topic}, offset {offset}: a dead letter ({found[0].reason}) of a record that can be used"])
+
+
+# What is decided for all accounts
+
+
+def _judge_commands(case: Case) -> None:
+    """Hold the rates that a partition keeps against those that its own log says, and against those that any partition's log says.
+
+    A partition that the topics got later was given what the others had: what is not in its own log must be what the others say.
+    """
+    if not case.folded[COMMANDS].reaches_back:
+        case.report.leave(Check.COMMANDS, "the log no longer reaches back")
+        return
+    own = reference_commands.rates(case.commands.applied(COMMANDS))
+    anywhere = reference_commands.writes(case.evidence.commands)
+    kept = rates_by_stream(case.partition.commands)
+    wrong = [
+        f"the rate of {' '.join(about)}: kept is {kept.get(about)}, expected {own.get(about)}"
+        for about in sorted(kept.keys() | own.keys())
+        if kept.get(about) != own.get(about) and not _is_of_others(about, kept.get(about), own.get(about), anywhere)
+    ]
+    case.judge(Check.COMMANDS, None, wrong)
+
+
+def _is_of_others(
+    about: reference_commands.About,
+    kept: reference_commands.Told | None,
+    own: reference_commands.Told | None,
+    anywhere: Collection[tuple[reference_commands.About, reference_commands.Told]],
+) -> bool:
+    """Say whether a rate is a later one of another partition's log, or one that the own log does not have at all."""
+    return kept is not None and (about, kept) in anywhere and (own is None or kept > own)
 
 
 # The accounts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -15,7 +16,9 @@ from models.view import state_view
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from deploy.verify.reference_commands import About, Told
     from models.columns import Columns
+    from models.commands import Commands
     from stream_app.pipeline import Partition
 
 Members = dict[str, Any]
@@ -61,6 +64,15 @@ def kept_by_oracle(account: oracle.Oracle) -> Members:
     # A contract whose end nobody ever told says nothing that could be kept.
     state["contracts"] = {name: each for name, each in state["contracts"].items() if each["term_end"] is not None}
     return state
+
+
+def rates_by_stream(commands: Commands) -> dict[About, Told]:
+    """Return the rates that a partition keeps, as `deploy.verify.reference_commands` writes them."""
+    found = {}
+    for currency, into, day, last in commands.all_rates():
+        event_id, source = last.id.split("\0", 1)
+        found[currency, into, day.isoformat()] = ((last.at, event_id, source), format(Decimal(last.value).normalize(), "f"))
+    return found
 
 
 def _with_defaults(data: Members) -> Members:

@@ -18,16 +18,21 @@ OTHER = "other"
 
 
 def portfolio(
-    accounts: Iterable[Oracle], now: int, rules: Mapping[str, Any] | None = None, zone: str = "UTC", segments: Sequence[str] = ()
+    accounts: Iterable[Oracle],
+    now: int,
+    rules: Mapping[str, Any] | None = None,
+    zone: str = "UTC",
+    segments: Sequence[str] = (),
+    rated: Mapping[str, Any] | None = None,
 ) -> dict[str, dict[str, Figures]]:
-    """Compute the figures by month and segment; those that are 0 are left out."""
+    """Compute the figures by month and segment; those that are 0 are left out. `rated` has `reporting` and `rate` of the books."""
     total: dict[str, dict[str, Figures]] = {}
     for account in accounts:
         named = account.facts().get("segment")
         segment = str(named) if named in segments else OTHER
         told = [account.month_figures(now)]
         if events := account.applied("payment-events"):
-            books = Books(events, rules=rules or {}, zone=zone)
+            books = Books(events, rules=rules or {}, zone=zone, **(rated or {}))
             told += [books.months(now), books.revenue(now)]
         for figures_by_month in told:
             for month, figures in figures_by_month.items():

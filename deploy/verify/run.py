@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from deploy.verify import reference
 from deploy.verify.checks import Evidence, Input, Letter, Tail, judge_partition
 from deploy.verify.kafka_log import KafkaLog
+from deploy.verify.records import read_records
 from deploy.verify.report import Report
 from models.dead_letters import PREFIX
-from models.input_topics import INPUT_TOPICS
+from models.input_topics import COMMANDS, FOLDED_TOPICS
 from stream_app.app import Names
 from stream_app.exits import Exit, ServiceExit
 from stream_app.pipeline import CURSOR_KEY, Position, UnknownCursorVersionError, read_cursor
@@ -79,6 +81,7 @@ def verify(
         reader.take_cut()
         total = reader.size(numbers)
         reader.read_letters()
+        reader.read_commands(decode)
         report = Report()
         places: dict[bytes, list[int]] = defaultdict(list)
         for number in numbers:
@@ -103,10 +106,11 @@ class Reader:
     def __init__(self, settings: Settings, log: KafkaLog) -> None:
         self._log = log
         self._names = Names.of(settings)
-        self._inputs = {topic: topic_name(settings.topic_prefix, topic) for topic in INPUT_TOPICS}
+        self._inputs = {topic: topic_name(settings.topic_prefix, topic) for topic in FOLDED_TOPICS}
         self._topic_of = {name: topic for topic, name in self._inputs.items()}
         self.numbers = log.partitions(self._names.changelog)
         self._letters: dict[int, list[Letter]] = defaultdict(list)
+        self._commands: list[reference.Event] = []
         self._cut = Cut()
 
     def take_cut(self) -> None:
@@ -139,6 +143,14 @@ class Reader:
                 if (number := told.get("partition", "")).isdecimal() and (offset := told.get("offset", "")).isdecimal():
                     self._letters[int(number)].append(Letter(topic, int(offset), record.key, told.get("reason", "")))
 
+    def read_commands(self, decode: Callable[[LogRecord], Members | None] | None) -> None:
+        """Read what is decided for all accounts: every partition has its copy, and one that came later has those of the others."""
+        name = self._inputs[COMMANDS]
+        for number in self._log.partitions(name):
+            for read in read_records(COMMANDS, self._whole((name, number)), decode):
+                if read.members is not None:
+                    self._commands.append(reference.Event.of(read.members))
+
     def evidence(self, number: int, report: Report, *, is_drained: bool) -> Evidence:
         """Read a partition; its inputs are read when they are asked for."""
         names = self._names
@@ -151,6 +163,7 @@ class Reader:
             alerts=[(record.key, record.value) for record in self._whole((names.alerts, number))],
             alert_states=self._latest((names.alert_state, number)),
             letters=self._letters.pop(number, []),
+            commands=self._commands,
             tail=self._tail(number),
             # A state that was carried over from elsewhere counts alerts which were said there.
             is_alert_log_whole=self._cut.starts.get((names.alerts, number), 0) == 0 and not _is_carried(changelog),

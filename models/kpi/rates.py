@@ -1,7 +1,7 @@
 """Exchange rates by day: the rate of a day is the latest on or before it."""
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from fractions import Fraction
@@ -9,6 +9,7 @@ from fractions import Fraction
 from models.fixed import half_up
 from models.kpi.exact import Exact, exact
 from models.kpi.money import convert_minor, exponent
+from models.ledger import OwnCurrencies, Valuation
 from models.times import DAY_US
 
 EPOCH = date(1970, 1, 1)
@@ -96,3 +97,22 @@ class InReportingCurrency:
             return micro
         converted = self._rates.convert(micro, currency, EPOCH + timedelta(days=at // DAY_US))
         return half_up(converted.numerator, converted.denominator)
+
+
+def valuation_of(into: str | None, rows: Iterable[Rate], said: Mapping[tuple[str, date], Fraction]) -> Valuation:
+    """How amounts of several currencies become comparable: each stands for itself where none is reported in, or no rate is known.
+
+    `said` are rates by currency and day, each in the place of the row of that day. Before the first rate of a currency that one counts.
+    Raises ValueError for rows that contradict each other, or that are no rates.
+    """
+    if into is None:
+        return OwnCurrencies()
+    table = [row for row in rows if (row.currency, row.day) not in said]
+    table += [Rate(day, currency, rate) for (currency, day), rate in said.items()]
+    if not table:
+        return OwnCurrencies()
+    first: dict[str, Rate] = {}
+    for row in sorted(table, key=lambda each: each.day):
+        first.setdefault(row.currency, row)
+    before = [Rate(date.min, row.currency, row.rate) for row in first.values() if row.day != date.min]
+    return InReportingCurrency(Rates(into, [*before, *table]))

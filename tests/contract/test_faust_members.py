@@ -19,6 +19,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.subscription_state import Assignment, SubscriptionState, TopicPartitionState
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.producer.transaction_manager import TransactionManager
 from aiokafka.record.memory_records import MemoryRecords
 from faust.app.base import App
 from faust.channels import Channel
@@ -118,6 +119,7 @@ CALLED: Final[dict[type, dict[str, str]]] = {
         "send_batch": "(self, batch, topic, *, partition)",
         "begin_transaction": "(self)",
         "commit_transaction": "(self)",
+        "abort_transaction": "(self)",
     },
     BatchBuilder: {"append": "(self, *, timestamp, key, value, headers: Sequence = [])", "close": "(self)"},
     Fetcher: {"fetched_records": "(self, partitions, timeout=0, max_records=None)", "seek_to": "(self, tp, offset)"},
@@ -127,7 +129,12 @@ CALLED: Final[dict[type, dict[str, str]]] = {
         "committed": "(self, partition)",
         "commit": "(self, offsets=None)",
     },
-    AIOKafkaClient: {"force_metadata_update": "(self)"},
+    AIOKafkaClient: {"force_metadata_update": "(self)", "_on_connection_closed": "(self, conn, reason)"},
+    TransactionManager: {
+        "maybe_add_partition_to_txn": "(self, tp: TopicPartition)",
+        "is_fatal_error": "(self)",
+        "producer_epoch": "property",
+    },
     SubscriptionState: {"fetch_context": "(self)", "subscription": "property"},
     Assignment: {"state_value": "(self, tp: 'TopicPartition') -> 'TopicPartitionState'"},
     TopicPartitionState: {"position": "property", "has_valid_position": "property"},
@@ -146,6 +153,8 @@ PRIVATE: Final[dict[str, tuple[str, ...]]] = {
     "thread": ("_create_worker_consumer", "_ensure_consumer", "_seek_wait"),
     "kafka consumer": ("_client", "_closed", "_fetch_max_wait_ms", "_fetch_min_bytes", "_fetcher", "_subscription"),
     "batch": ("_builder", "_relative_offset"),
+    "kafka producer": ("_txn_manager",),
+    "kafka client": ("_on_connection_closed",),
     "kafka fetcher": ("_closed", "_default_reset_strategy", "_subscriptions"),
     "kafka records": (
         "_aborted_producers",
@@ -239,6 +248,7 @@ async def test_private_attributes_are_where_we_reach_for_them(app: ChurnwatchApp
     """On an app as a worker makes it, but not started: every attribute that is read or set exists."""
     thread = app.consumer.batch_thread
     kafka_consumer = thread._create_worker_consumer(app.transport)
+    producer = aiokafka.AIOKafkaProducer(transactional_id="contract")
     owners: dict[str, Any] = {
         "app.consumer._thread": app.consumer,
         "app.consumer": app.consumer,
@@ -251,6 +261,8 @@ async def test_private_attributes_are_where_we_reach_for_them(app: ChurnwatchApp
         "thread": thread,
         "kafka consumer": kafka_consumer,
         "batch": BatchBuilder(1024, 0),
+        "kafka producer": producer,
+        "kafka client": producer.client,
         "kafka records": transport.BareRecords(None, MemoryRecords(b""), [], 0, None, None, check_crcs=True, isolation_level=0),
         "kafka result": transport.BareResult(None, assignment=None, partition_records=None, backoff=0),
     }
@@ -261,6 +273,12 @@ async def test_private_attributes_are_where_we_reach_for_them(app: ChurnwatchApp
             for name in names:
                 assert hasattr(owners[owner], name), f"{owner}.{name}"
     await kafka_consumer.stop()
+    await producer.stop()
+
+
+async def test_what_is_asked_of_a_connection_s_end_is_looked_up_when_it_is_made() -> None:
+    """A writer hears of every connection that its client makes from then on and loses."""
+    assert "on_close=self._on_connection_closed" in inspect.getsource(AIOKafkaClient._get_conn)
 
 
 async def test_the_fetch_settings_reach_the_fetcher(app: ChurnwatchApp) -> None:

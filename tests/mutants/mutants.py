@@ -27,10 +27,10 @@ MUTANTS: Final = (
         "the local store is written before the transaction is committed: after a crash in between it says what never happened",
         "stream_app/checkpoints.py",
         (
-            ('        await producer.commit_transaction()\n        failpoint("after_commit")\n', ""),
+            ('        await writer.commit()\n        failpoint("after_commit")\n', ""),
             (
                 '        failpoint("after_store")\n',
-                '        await producer.commit_transaction()\n        failpoint("after_commit")\n        failpoint("after_store")\n',
+                '        await writer.commit()\n        failpoint("after_commit")\n        failpoint("after_store")\n',
             ),
         ),
         (AT_A_POINT,),
@@ -47,10 +47,10 @@ MUTANTS: Final = (
             (
                 '        failpoint("after_commit")\n',
                 (
-                    '        failpoint("after_commit")\n        await producer.begin_transaction()\n'
+                    '        failpoint("after_commit")\n        await writer.begin()\n'
                     '        cursor = [each for each in stored if each[0] == b"\\x00cursor"]\n'
-                    "        await send(producer, self._app.names.changelog, partition.number, cursor, 0)\n"
-                    "        await producer.commit_transaction()\n"
+                    "        await send(writer.producer, self._app.names.changelog, partition.number, cursor, 0)\n"
+                    "        await writer.commit()\n"
                 ),
             ),
         ),
@@ -71,6 +71,25 @@ MUTANTS: Final = (
             ),
         ),
         (f"{MODEL}::test_what_a_predecessor_commits_until_it_is_fenced_is_recovered",),
+    ),
+    Mutant(
+        "decided-not-marked",
+        "what the broker decided and did not mark is not settled when a partition is taken over: it is read too late",
+        "stream_app/producers.py",
+        (
+            (
+                "    await asyncio.gather(*(writers[name].settle(is_commit=is_commit) for name, is_commit in known.items()))\n",
+                "",
+            ),
+        ),
+        (f"{MODEL}::test_what_the_broker_forgot_to_mark_counts_once",),
+    ),
+    Mutant(
+        "lost-connection-not-noticed",
+        "a worker goes on after its connection was lost, and does not settle what the broker may have left without a mark",
+        "stream_app/producers.py",
+        (("        self._lost += 1\n", ""),),
+        (f"{MODEL}::test_what_the_broker_forgot_to_mark_counts_once",),
     ),
     Mutant(
         "queue-cleared-after-the-seek",

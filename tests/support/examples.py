@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from models.events import TOPIC_EVENTS, type_name
+from models.events import EVERYBODY, TOPIC_EVENTS, type_name
 
 ACCOUNT = "acct_42"
 _AT = "2026-11-01T00:00:00Z"
@@ -53,6 +53,8 @@ def _each(kinds: str, data: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Give several types the same data."""
     return {kind: dict(data) for kind in kinds.split()}
 
+
+_RATE = {"day": "2026-11-01", "currency": "EUR", "into": "USD", "rate": "1.0850"}
 
 FULL: dict[str, dict[str, Any]] = {
     "usage.event": {
@@ -180,6 +182,7 @@ FULL: dict[str, dict[str, Any]] = {
         "channel": "events",
         "allocation": "equal",
     },
+    "exchange_rate.set": _RATE,
 }
 
 LEAST: dict[str, dict[str, Any]] = {
@@ -218,6 +221,7 @@ LEAST: dict[str, dict[str, Any]] = {
     "survey.answered": {**_SURVEY, "score": 2.5, "scale_min": 1, "scale_max": 7},
     "feedback.received": {"channel": "in_app", "text": ""},
     "cost.recorded": {"category": "cogs", "amount": _MONEY, "period": {"start": _AT, "end": _LATER}},
+    "exchange_rate.set": _RATE,
 }
 
 TOPIC_OF: dict[str, str] = {type_name(event_class): topic for topic, classes in TOPIC_EVENTS.items() for event_class in classes}
@@ -225,7 +229,8 @@ TOPIC_OF: dict[str, str] = {type_name(event_class): topic for topic, classes in 
 
 def envelope(kind: str, data: dict[str, Any], event_id: str = "evt_1") -> dict[str, Any]:
     """Write an event with the required members around its data, as plain JSON would have them."""
-    return {"id": event_id, "source": "/app", "type": kind, "time": "2026-11-21T19:15:03.120Z", "subject": ACCOUNT, "data": data}
+    subject = EVERYBODY if TOPIC_OF[kind] == "account-commands" else ACCOUNT
+    return {"id": event_id, "source": "/app", "type": kind, "time": "2026-11-21T19:15:03.120Z", "subject": subject, "data": data}
 
 
 EXAMPLES: list[dict[str, Any]] = [envelope(kind, data) for examples in (FULL, LEAST) for kind, data in examples.items()]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kafka import TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, OffsetSpec
 
-from models.input_topics import INPUT_TOPICS
+from models.input_topics import FOLDED_TOPICS
 from stream_app.admin import apply_topics
 from stream_app.exits import Exit
 from stream_app.topics import Installation, topic_name
@@ -46,7 +46,7 @@ def send(crew: Workers, history: Iterable[Record]) -> None:
 
 def inputs(crew: Workers) -> list[str]:
     """Return the broker's names of the input topics."""
-    return [topic_name(crew.prefix, topic) for topic in INPUT_TOPICS]
+    return [topic_name(crew.prefix, topic) for topic in FOLDED_TOPICS]
 
 
 def changelog(crew: Workers) -> str:

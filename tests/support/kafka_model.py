@@ -16,7 +16,7 @@ import logging
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,8 +28,9 @@ from faust.types import TP
 from mode.utils.queues import FlowControlEvent, FlowControlQueue
 from prometheus_client import CollectorRegistry
 
-from models.input_topics import INPUT_TOPICS
+from models.input_topics import FOLDED_TOPICS
 from stream_app import agents
+from stream_app.admin import Decision
 from stream_app.app import ChurnwatchApp, Names
 from stream_app.breaker import Limits
 from stream_app.checkpoints import Checkpoints
@@ -38,6 +39,7 @@ from stream_app.metrics import Metrics
 from stream_app.pipeline import CURSOR_KEY
 from stream_app.producers import Producers
 from stream_app.recovery import BatchRecovery
+from stream_app.topics import Log
 from stream_app.transport import BatchConsumer, Batches, BatchThread
 from stream_app.unfinished import UNFINISHED_KEY
 from tests.support.memory_worker import LATER_US, definition
@@ -77,7 +79,7 @@ class UnansweredError(KafkaTimeoutError):  # type: ignore[misc] # aiokafka has n
 # -- the broker
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Transaction:
     """What one producer has written between begin and end."""
 
@@ -149,12 +151,22 @@ class Broker:
         self.cursors: defaultdict[int, list[tuple[int, bytes]]] = defaultdict(list)
         """Every cursor that was ever committed, with its offset, also those that compaction has removed."""
         self.commits = 0
+        self.forgets: frozenset[str] = frozenset()
+        """The topics in which the next commit is not marked: the broker is killed then, and starts with that hole of Kafka's."""
+        self.producers: list[ModelProducer] = []
         self._epochs: Counter[str] = Counter()
         self._open: dict[str, Transaction] = {}
+        self._decided: dict[str, bool] = {}
+        self.lost_decisions: set[str] = set()
+        """The transactional ids of which something hangs, and nobody but who has just asked knows how it was decided."""
+        self._hanging: defaultdict[str, dict[TP, Transaction]] = defaultdict(dict)
 
     def start_producer(self, identity: str) -> int:
         """Return a new epoch: whoever had the one before is fenced, and what it left open is aborted."""
         self._end(identity, "aborted")
+        self._decided.pop(identity, None)
+        if self._hanging[identity]:
+            self.lost_decisions.add(identity)
         self._epochs[identity] += 1
         return self._epochs[identity]
 
@@ -169,10 +181,24 @@ class Broker:
             log.append(key, value, timestamp, headers=tuple(headers), transaction=transaction)
         return first
 
-    def commit(self, identity: str, epoch: int) -> None:
-        """Make the producer's transaction visible; raises ProducerFenced."""
+    def end(self, identity: str, epoch: int, state: str, touched: Iterable[TP]) -> None:
+        """Make the producer's transaction visible, or undo it, with marks also in what it has only touched; raises ProducerFenced.
+
+        That a transaction touches places and that it is ended are two requests, and one step here.
+        """
         self._check(identity, epoch)
-        self._end(identity, "committed")
+        places = set(touched)
+        if places:
+            self._open.setdefault(identity, Transaction()).places.update(places)
+        self._end(identity, state)
+
+    def decision(self, identity: str) -> Decision:
+        """Return how the last transaction of a transactional id was decided."""
+        return Decision(False if identity in self._open else self._decided.get(identity), self._epochs[identity])
+
+    def undecided(self, places: Iterable[TP]) -> dict[TP, int]:
+        """Return where readers stop in these places, without those that can be read to the end."""
+        return {place: self.logs[place].stable() for place in places if self.logs[place].stable() < self.logs[place].end}
 
     def _check(self, identity: str, epoch: int) -> None:
         if epoch != self._epochs[identity]:
@@ -182,17 +208,39 @@ class Broker:
         transaction = self._open.pop(identity, None)
         if transaction is None:
             return
+        self._decided[identity] = state == "committed"
         transaction.state = state
+        forgotten = self.forgets if state == "committed" else frozenset()
         for tp in sorted(transaction.places):
-            log = self.logs[tp]
-            if state == "committed" and tp.topic == NAMES.changelog:
-                self.cursors[tp.partition] += [
-                    (entry.offset, entry.value or b"")
-                    for entry in log.entries
-                    if entry.transaction is transaction and entry.key == CURSOR_KEY
-                ]
-            log.append(None, None, 0, transaction=transaction, is_marker=True)
+            if tp.topic in forgotten:
+                self._leave_hanging(identity, tp, transaction)
+            else:
+                self._mark(identity, tp, transaction)
         self.commits += state == "committed"
+        if forgotten:
+            self.forgets = frozenset()
+            for producer in self.producers:
+                producer.client._on_connection_closed(None, None)
+
+    def _leave_hanging(self, identity: str, tp: TP, transaction: Transaction) -> None:
+        hanging = self._hanging[identity].setdefault(tp, Transaction())
+        log = self.logs[tp]
+        log.entries = [replace(entry, transaction=hanging) if entry.transaction is transaction else entry for entry in log.entries]
+
+    def _mark(self, identity: str, tp: TP, transaction: Transaction) -> None:
+        """End a transaction in a place, and with it what hangs there."""
+        log, hanging = self.logs[tp], self._hanging[identity].pop(tp, None)
+        if hanging is not None:
+            hanging.state = transaction.state
+            if not self._hanging[identity]:
+                self.lost_decisions.discard(identity)
+        if transaction.state == "committed" and tp.topic == NAMES.changelog:
+            self.cursors[tp.partition] += [
+                (entry.offset, entry.value or b"")
+                for entry in log.entries
+                if entry.transaction is not None and entry.transaction in (transaction, hanging) and entry.key == CURSOR_KEY
+            ]
+        log.append(None, None, 0, transaction=transaction, is_marker=True)
 
 
 # -- what a worker talks to
@@ -233,15 +281,21 @@ class ModelProducer:
         self._broker = worker.cluster.broker
         self._identity = transactional_id
         self._epoch = 0
+        self._touched: set[TP] = set()
+        self._txn_manager = SimpleNamespace(maybe_add_partition_to_txn=lambda place: self._touched.add(TP(*place)), producer_epoch=0)
+        self.client = SimpleNamespace(_on_connection_closed=lambda _connection, _reason: None)
+        self._broker.producers.append(self)
 
     async def start(self) -> None:
         """Fence whoever had the transactional id before."""
         await self._worker.reach("fence")
-        self._epoch = self._broker.start_producer(self._identity)
+        self._epoch = self._txn_manager.producer_epoch = self._broker.start_producer(self._identity)
         await self._worker.reach("fenced")
 
     async def stop(self) -> None:
         """Leave what is open as it is."""
+        if self in self._broker.producers:
+            self._broker.producers.remove(self)
 
     def create_batch(self) -> ModelBatch:
         """Return an empty batch."""
@@ -261,8 +315,16 @@ class ModelProducer:
 
     async def commit_transaction(self) -> None:
         """Commit."""
+        await self._end("committed")
+
+    async def abort_transaction(self) -> None:
+        """Abort."""
+        await self._end("aborted")
+
+    async def _end(self, state: str) -> None:
         await self._worker.reach("commit")
-        self._broker.commit(self._identity, self._epoch)
+        self._broker.end(self._identity, self._epoch, state, self._touched)
+        self._touched.clear()
         await self._worker.reach("committed")
 
     async def partitions_for(self, _topic: str) -> set[int]:
@@ -581,7 +643,7 @@ class ModelBatches:
 
     def __init__(self, flow_control: FlowControlEvent) -> None:
         """Begin empty."""
-        self._queues = {topic: FlowControlQueue(flow_control=flow_control, clear_on_resume=True) for topic in INPUT_TOPICS}
+        self._queues = {topic: FlowControlQueue(flow_control=flow_control, clear_on_resume=True) for topic in FOLDED_TOPICS}
 
     def queue(self, topic: str) -> Any:
         """Return the queue that the agent of a topic reads."""
@@ -642,7 +704,9 @@ class ModelApp:
         self.breakers: dict[int, Any] = {}
         self.stopped: dict[int, str] = {}
         self.published_at: dict[int, float] = {}
-        self.logs = {topic: SimpleNamespace(topic_id=f"id of {topic}", partitions=PARTITIONS) for topic in (*INPUT_TOPICS, NAMES.changelog)}
+        self.logs = {
+            topic: SimpleNamespace(topic_id=f"id of {topic}", partitions=PARTITIONS) for topic in (*FOLDED_TOPICS, NAMES.changelog)
+        }
         self.breaker_limits = Limits(consecutive=1_000_000, ratio=1.0, minimum=1_000_000)
         self.turn = asyncio.Lock()
         self.flow_control = FlowControlEvent()
@@ -652,7 +716,7 @@ class ModelApp:
         self.table = ModelTable(ModelStore(worker))
         self.tables = ModelTables(self.table)
         self.assignor = SimpleNamespace(assigned_actives=lambda: worker.changelogs, assigned_standbys=set)
-        self.producers = Producers("model", {"worker": worker})
+        self.producers = Producers("model", {"worker": worker, "bootstrap_servers": []}, NAMES.outputs)
         self.checkpoints = ModelCheckpoints(self)  # type: ignore[arg-type]
         self.consumer: Any = None
 
@@ -850,7 +914,7 @@ class Worker:
         app.consumer_generation_id = generation
         before = consumer.assignment()
         self.changelogs = {TP(NAMES.changelog, number) for number in numbers}
-        assigned = self.changelogs | {TP(topic, number) for topic in INPUT_TOPICS for number in numbers}
+        assigned = self.changelogs | {TP(topic, number) for topic in FOLDED_TOPICS for number in numbers}
         consumer._thread.kafka.assign(assigned)
         consumer._paused_partitions.intersection_update(assigned)
         consumer._set_active_tps(assigned)
@@ -992,7 +1056,7 @@ class Cluster:
                 break
             for worker in busy:
                 await worker.fetch()
-                for topic in INPUT_TOPICS:
+                for topic in FOLDED_TOPICS:
                     while worker.can_work and not worker.app.batches.queue(topic).empty():
                         await worker.fold(topic)
                 if worker.can_work:
@@ -1005,11 +1069,30 @@ class Cluster:
                 await worker.checkpoint()
 
 
+async def _at_once(work: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    return work(*arguments, **options)
+
+
+def _read_logs(_bootstrap: str, names: Iterable[str], *, client_options: dict[str, Any]) -> dict[str, Log]:
+    return {name: Log(f"id of {name}", PARTITIONS) for name in names if client_options}
+
+
+def _last_decisions(_bootstrap: str, identities: Iterable[str], *, client_options: dict[str, Any]) -> dict[str, Decision]:
+    return {identity: client_options["worker"].cluster.broker.decision(identity) for identity in identities}
+
+
+def _undecided(_bootstrap: str, places: Iterable[TopicPartition], *, client_options: dict[str, Any]) -> dict[TP, int]:
+    return dict(client_options["worker"].cluster.broker.undecided(TP(*place) for place in places))
+
+
 @contextlib.contextmanager
 def on_the_model() -> Iterator[None]:
     """Let the product's modules meet the model where they would meet aiokafka, RocksDB and a failpoint."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("stream_app.producers.AIOKafkaProducer", ModelProducer)
+        patch.setattr("stream_app.producers.to_thread", _at_once)
+        for name, answer in (("read_logs", _read_logs), ("last_decisions", _last_decisions), ("undecided", _undecided)):
+            patch.setattr(f"stream_app.producers.{name}", answer)
         for module in ("checkpoints", "recovery", "transport"):
             patch.setattr(f"stream_app.{module}.failpoint", lambda point: _CURRENT.get().cross(point), raising=False)
         for module in ("checkpoints", "recovery"):

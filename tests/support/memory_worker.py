@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from alerts.rules import AlertRules
 from models.health import Scale
-from models.input_topics import INPUT_TOPICS
+from models.input_topics import FOLDED_TOPICS
 from models.scorecard import Scorecard
 from stream_app.pipeline import CURSOR_KEY, Definition, Partition
 from tests.support.generate import topic_of
@@ -31,7 +31,7 @@ AT_ONCE: Final = AlertRules.model_validate({"pending_for": {"at_risk": 0, "criti
 def definition(rules: AlertRules = AT_ONCE, *, is_log_clock: bool = False, card: Scorecard | None = None) -> Definition:
     """Return what a worker with no topic prefix makes of events."""
     return Definition(
-        kinds={topic: topic for topic in INPUT_TOPICS},
+        kinds={topic: topic for topic in FOLDED_TOPICS},
         scale=Scale.of(card or Scorecard()),
         rules=rules,
         config_version="test",
@@ -57,7 +57,7 @@ Log = dict[str, list[LogRecord]]
 
 def log_of(records: Iterable[Mapping[str, Any]]) -> Log:
     """Lay records out on their topics, in their order."""
-    log: Log = {topic: [] for topic in INPUT_TOPICS}
+    log: Log = {topic: [] for topic in FOLDED_TOPICS}
     for record in records:
         on = log[topic_of(dict(record))]
         on.append(LogRecord(record["subject"].encode(), json.dumps(record, ensure_ascii=False).encode(), len(on)))

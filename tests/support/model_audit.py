@@ -14,9 +14,11 @@ from faust.types import TP
 from alerts.events import encode_state
 from deploy.verify import reference as oracle
 from deploy.verify.alert_log import alert_problems, latest_states
-from deploy.verify.equality import assessed_by_stream, differences
+from deploy.verify.equality import assessed_by_stream, differences, rates_by_stream
+from deploy.verify.reference_commands import rates
 from deploy.verify.reference_portfolio import added_up
-from models.input_topics import INPUT_TOPICS
+from models.input_topics import COMMANDS, FOLDED_TOPICS
+from stream_app.exits import StateMustBeRebuilt
 from stream_app.pipeline import CURSOR_KEY, Partition, Position, read_cursor
 from tests.support.kafka_model import NAMES, PARTITIONS, Cluster, Entry, UnansweredError
 
@@ -47,8 +49,10 @@ class Audit:
         return found
 
     def _deaths(self) -> Iterator[str]:
-        """A worker may be killed, be fenced, or give up on a broker that was told not to answer: nothing else may end it."""
+        """A worker may be killed, be fenced, or give up on a broker that was told not to answer, or on what nobody can decide any more."""
         for name, error in self.cluster.deaths:
+            if isinstance(error, StateMustBeRebuilt) and self.cluster.broker.lost_decisions:
+                continue
             if error is not None and not isinstance(error, ProducerFenced | UnansweredError):
                 yield f"{name} ended with {error!r}"
 
@@ -90,19 +94,23 @@ class Audit:
 
     def _partition_problems(self, number: int) -> Iterator[str]:
         accounts: dict[str, oracle.Oracle] = {}
-        counts = {topic: Counter[str]() for topic in INPUT_TOPICS}
-        for topic in INPUT_TOPICS:
+        decided = oracle.Oracle()
+        counts = {topic: Counter[str]() for topic in FOLDED_TOPICS}
+        for topic in FOLDED_TOPICS:
             for entry in self._inputs(number, topic):
                 if self.is_poison(entry):
                     counts[topic]["dead_letter"] += 1
                     continue
                 record = json.loads(entry.value or b"")
-                counts[topic][accounts.setdefault(record["subject"], oracle.Oracle()).apply(topic, record)] += 1
+                whose = decided if topic == COMMANDS else accounts.setdefault(record["subject"], oracle.Oracle())
+                counts[topic][whose.apply(topic, record)] += 1
         changelog = self._latest(NAMES.changelog, number)
         cursor = changelog.pop(CURSOR_KEY, None)
         partition = Partition(number, self.cluster.definition)
         partition.restore(((key, value) for key, value in changelog.items() if value is not None), cursor)
         yield from differences(partition, accounts)
+        if rates_by_stream(partition.commands) != rates(decided.applied(COMMANDS)):
+            yield f"kept are the rates {rates_by_stream(partition.commands)}, said were {rates(decided.applied(COMMANDS))}"
         for topic, expected in counts.items():
             position = partition.positions.get(topic, Position(0))
             told = {name: getattr(position, name) for name in COUNTS}

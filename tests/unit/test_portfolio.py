@@ -229,7 +229,7 @@ def test_amounts_of_any_size_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     columns = Columns()
     columns.slots_of([b"a", b"b", b"c"])
     for slot in range(3):
-        columns.parts["support"].put(slot, b"\x92\x90\x80")
+        columns.parts["support"].put(slot, b"\x92\xc4\x00\x80")
     asked: list[int] = []
 
     def figures_of(_part: Any, month: int, _zone: ZoneInfo, _now: int) -> dict[str, int]:

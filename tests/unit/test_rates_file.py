@@ -6,13 +6,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models.ledger import OwnCurrencies, RevenueRules
+from models.ledger import OwnCurrencies, RevenueRules, Valuation
+from models.portfolio import Accounting, PortfolioRules
 from models.times import parse_us
 from stream_app.exits import ConfigError
-from stream_app.rates import valuation_of
+from stream_app.rates import rates_of
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+def valuation_of(of: RevenueRules) -> Valuation:
+    """How amounts are compared by rules, with nothing said besides."""
+    return Accounting.of(of, PortfolioRules(), rates_of(of)).valuation
 
 
 def rules(directory: Path, text: str) -> RevenueRules:
@@ -56,10 +62,10 @@ def test_a_wrong_file_is_refused_with_what_is_wrong(tmp_path: Path, text: str, t
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    """So is a file with no currency to report in, and a currency with no file."""
+    """So is a file with no currency to report in, and a currency that does not exist."""
     with pytest.raises(ConfigError, match="cannot be read"):
         valuation_of(RevenueRules(reporting_currency="USD", rates_file=tmp_path / "none.csv"))
-    with pytest.raises(ValueError, match="go together"):
-        RevenueRules(reporting_currency="USD")
-    with pytest.raises(ValueError, match="go together"):
+    with pytest.raises(ValueError, match="no currency of ISO 4217"):
+        RevenueRules(reporting_currency="ZZZ")
+    with pytest.raises(ValueError, match="needs reporting_currency"):
         RevenueRules(rates_file=tmp_path / "none.csv")

@@ -15,7 +15,7 @@ from alerts.events import AlertStateRecord, decode_event, fold_state
 from alerts.policy import Condition
 from deploy.rebuild.folding import Folding, PastPartition, Stretch, cut_over_us
 from deploy.verify.alert_log import alert_problems
-from models.input_topics import INPUT_TOPICS
+from models.input_topics import FOLDED_TOPICS
 from models.row import NEVER
 from models.view import state_view
 from stream_app.clock import WallClock
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tests.support.memory_worker import Log
 
 unhurried = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-LOGS = {topic: TopicLog(f"id of {topic}", 1) for topic in INPUT_TOPICS}
+LOGS = {topic: TopicLog(f"id of {topic}", 1) for topic in FOLDED_TOPICS}
 
 
 @dataclass

@@ -85,7 +85,7 @@ def test_each_schema_is_one(published: schemas.Published) -> None:
 def test_each_example_keeps_to_its_schema_and_is_decoded(example: dict[str, Any]) -> None:
     """Both agree on what is an event."""
     validator(example["type"]).validate(example)
-    decoded = decode_batch(TOPIC_OF[example["type"]], [Sent(TOPIC_OF[example["type"]], b"acct_42", text(example))])
+    decoded = decode_batch(TOPIC_OF[example["type"]], [Sent(TOPIC_OF[example["type"]], example["subject"].encode(), text(example))])
     assert decoded.rejected == []
 
 
@@ -129,7 +129,7 @@ def test_a_member_of_another_kind_is_judged_alike(example: dict[str, Any], data:
     name = data.draw(st.sampled_from(sorted({*example["data"], "x_other"})))
     changed = {**example, "data": {**example["data"], name: data.draw(values)}}
     topic = TOPIC_OF[example["type"]]
-    decoded = decode_batch(topic, [Sent(topic, b"acct_42", text(changed))])
+    decoded = decode_batch(topic, [Sent(topic, example["subject"].encode(), text(changed))])
     if not decoded.rejected:
         validator(example["type"]).validate(changed)
 

@@ -15,16 +15,18 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 import rocksdict
 from aiokafka.errors import ProducerFenced
+from faust.types import TP
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from deploy.verify import reference as oracle
 from deploy.verify.reference_portfolio import portfolio
-from models.input_topics import INPUT_TOPICS
-from stream_app.exits import Gap
+from models.input_topics import FOLDED_TOPICS
+from stream_app.app import PUBLISHING_SECONDS
+from stream_app.exits import Gap, StateMustBeRebuilt
 from stream_app.recovery import WITHOUT_LOG
-from tests.support.generate import ACCOUNTS, HOUR, Record, Scene, records, topic_of
+from tests.support.generate import ACCOUNTS, HOUR, START, Record, Scene, records, rfc3339, topic_of
 from tests.support.kafka_model import (
     BROKER_POINTS,
     CRASH_POINTS,
@@ -76,6 +78,24 @@ def send(cluster: Cluster, record: Record, *, is_aborted: bool = False) -> None:
     cluster.produce(NUMBER_OF[record["subject"]], topic_of(record), record["subject"].encode(), value, is_aborted=is_aborted)
 
 
+async def publish(cluster: Cluster) -> None:
+    """Let the time pass after which figures are published again."""
+    cluster.now += int(PUBLISHING_SECONDS * 1_000_000)
+    for worker in cluster.workers:
+        if worker.can_work:
+            await worker.tick()
+            await worker.checkpoint()
+
+
+def decide(cluster: Cluster, number: int) -> None:
+    """Produce a command for all accounts to every partition."""
+    data = {"day": f"2026-01-{1 + number % 28:02}", "currency": "EUR", "into": "USD", "rate": f"1.{number % 100 + 1}"}
+    command = {"id": f"rate-{number % 40}", "source": "/ops", "type": "exchange_rate.set", "time": rfc3339(START + number * HOUR)}
+    value = json.dumps(command | {"subject": "_all", "data": data}).encode()
+    for partition in range(PARTITIONS):
+        cluster.produce(partition, "account-commands", b"_all", value)
+
+
 async def settle(cluster: Cluster) -> None:
     """Let everything come to an end with no more faults: frozen workers go on while others own their partitions."""
     for worker in cluster.workers:
@@ -103,6 +123,8 @@ async def loaded(dirty_rows_max: int = 1_000) -> Cluster:
     cluster = Cluster(batch_records_max=7, dirty_rows_max=dirty_rows_max)
     for place, record in enumerate(records(Random(5), 80, SCENE)):
         send(cluster, record)
+        if not place % 20:
+            decide(cluster, place)
         if not place % 10:
             bad = BAD[place % len(BAD)]
             cluster.produce(place % PARTITIONS, bad.topic, bad.key, bad.value, headers=tuple(bad.headers))
@@ -113,7 +135,7 @@ async def read_some(worker: Worker) -> None:
     """Let a worker read until there is something of every partition to be written."""
     for _ in range(20):
         worker.cluster.now += 2_000_000  # whatever waits in a line has waited long enough
-        folds = [partial(worker.fold, topic) for topic in INPUT_TOPICS]
+        folds = [partial(worker.fold, topic) for topic in FOLDED_TOPICS]
         steps: list[Callable[[], Coroutine[Any, Any, None]]] = [worker.fetch, worker.tick, *folds]
         for step in steps:
             if worker.can_work:
@@ -131,8 +153,9 @@ def test_the_product_runs_on_the_model(dirty_rows_max: int) -> None:
         await cluster.rebalance([0, 1])
         await cluster.drain()
         assert Audit(cluster, is_poison).final_problems() == []
+        await publish(cluster)
         said = {topic for (topic, _), log in cluster.broker.logs.items() if log.committed()}
-        assert said == {*INPUT_TOPICS, *written_topics()}
+        assert said == {*FOLDED_TOPICS, *written_topics()}
         assert cluster.deaths == []
         accounts, _ = oracle.replay([(topic_of(record), record) for record in records(Random(5), 80, SCENE)])
         assert Audit(cluster, is_poison).figures() == portfolio(accounts.values(), cluster.now) != {}
@@ -197,6 +220,60 @@ def test_a_zombie_is_fenced_and_leaves_no_trace(point: str) -> None:
         assert isinstance(dict(cluster.deaths)[zombie.name], ProducerFenced)
         await settle(cluster)
         assert Audit(cluster, is_poison).final_problems() == []
+        await cluster.stop()
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("is_disk_kept", [True, False])
+@pytest.mark.parametrize("is_killed", [True, False])
+@pytest.mark.parametrize(
+    "topics", [{NAMES.changelog}, {NAMES.dead_letters, NAMES.alerts}, set(NAMES.outputs)], ids=["state", "outputs", "all"]
+)
+def test_what_the_broker_forgot_to_mark_counts_once(topics: list[str], is_killed: bool, is_disk_kept: bool) -> None:
+    """It is killed with a commit decided and not marked everywhere: whoever goes on, nothing is lost and nothing said twice."""
+
+    async def scene() -> None:
+        cluster = await loaded()
+        audit = Audit(cluster, is_poison)
+        one = cluster.workers[0]
+        await cluster.rebalance([0])
+        await read_some(one)
+        cluster.broker.forgets = frozenset(topics)
+        await one.checkpoint()
+        places = [TP(topic, number) for topic in topics for number in range(PARTITIONS)]
+        assert cluster.broker.undecided(places)
+        if is_killed:
+            await one.kill()
+            if not is_disk_kept:
+                one.disk.clear()
+        else:
+            await one.checkpoint()  # there is nothing to be written: it is settled all the same
+            assert not cluster.broker.undecided(places)
+        await settle(cluster)
+        assert audit.final_problems() == []
+        await cluster.stop()
+
+    asyncio.run(scene())
+
+
+def test_what_nobody_can_decide_any_more_ends_the_worker() -> None:
+    """The coordinator has forgotten how a transaction that hangs was decided: the state may be either, and no worker goes on with it."""
+
+    async def scene() -> None:
+        cluster = await loaded()
+        one, heir = cluster.workers[:2]
+        await cluster.rebalance([0])
+        await read_some(one)
+        cluster.broker.forgets = frozenset(NAMES.outputs)
+        await one.checkpoint()
+        await one.kill()
+        await heir.start()
+        heir.armed = Arm("begin", 1, "crash")  # after the producers were started, before anything was settled
+        await cluster.rebalance([1])
+        await cluster.rebalance([1])
+        assert isinstance(cluster.deaths[-1][1], StateMustBeRebuilt)
+        assert "neither committed nor aborted" in str(cluster.deaths[-1][1])
         await cluster.stop()
 
     asyncio.run(scene())
@@ -298,7 +375,7 @@ def test_batches_of_before_a_rebalance_count_for_nothing() -> None:
         one = cluster.workers[0]
         await cluster.rebalance([0])
         await one.fetch(1)
-        queues = {topic: one.app.batches.queue(topic) for topic in INPUT_TOPICS}
+        queues = {topic: one.app.batches.queue(topic) for topic in FOLDED_TOPICS}
         held = {topic: queue.get_nowait() for topic, queue in queues.items() if not queue.empty()}
         await cluster.rebalance([0])
         (topic, batch), *_ = held.items()
@@ -410,6 +487,11 @@ class Faults(RuleBasedStateMachine):
         """A record that cannot be used."""
         self.cluster.produce(number, bad.topic, bad.key, bad.value, headers=tuple(bad.headers))
 
+    @rule(number=st.integers(0, 60))
+    def decide(self, number: int) -> None:
+        """A command for all accounts, in every partition: perhaps one that came before, or its id with another content."""
+        decide(self.cluster, number)
+
     @rule(hours=st.sampled_from([1, 24, 24 * 15, 24 * 40]))
     def advance_clock(self, hours: int) -> None:
         """Time passes."""
@@ -431,7 +513,7 @@ class Faults(RuleBasedStateMachine):
         for worker in self._working(number):
             self.do(worker.fetch(records_max))
 
-    @rule(number=workers, topic=st.sampled_from(INPUT_TOPICS))
+    @rule(number=workers, topic=st.sampled_from(FOLDED_TOPICS))
     def fold(self, number: int, topic: str) -> None:
         """The agent of one topic takes one batch."""
         for worker in self._working(number):
@@ -509,6 +591,15 @@ class Faults(RuleBasedStateMachine):
         if not self.cluster.workers[number].is_alive:
             self.cluster.workers[number].disk.clear()
 
+    @rule(number=workers, topics=st.sets(st.sampled_from(NAMES.outputs), min_size=1))
+    def forget_marks(self, number: int, topics: set[str]) -> None:
+        """The broker is killed while it marks the next commit, and never marks it in some topics."""
+        for worker in self._working(number):
+            self.cluster.broker.forgets = frozenset(topics)
+            self.do(read_some(worker))
+            if worker.can_work:
+                self.do(worker.checkpoint())
+
     @rule(number=st.integers(0, PARTITIONS - 1))
     def compact(self, number: int) -> None:
         """The broker compacts the changelog."""
@@ -525,7 +616,8 @@ class Faults(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Let everything be read to its end, and hold it against the oracle."""
         try:
-            if hasattr(self, "audit"):
+            # Killed between two requests right after the broker was: every worker refuses, as long as nobody rebuilds the state.
+            if hasattr(self, "audit") and not self.cluster.broker.lost_decisions:
                 self.do(settle(self.cluster))
                 assert self.audit.final_problems() == []
         finally:
