@@ -19,10 +19,9 @@ from deploy.replay.cli import INTERRUPTED, PaceOption, stop_signal
 from deploy.replay.envelope import topic_of
 from deploy.replay.producer import Progress, Sender, replay
 from deploy.simulate.report import progress, summary, truth_document
-from deploy.simulate.stream import disordered, events
+from deploy.simulate.stream import TOPICS, disordered, events
 from deploy.simulate.truth import Truth
 from deploy.simulate.world import CURRENCIES, Scope, SimulationError, World
-from models.events import TOPIC_EVENTS
 from models.times import format_us
 from stream_app.clock import WallClock
 from stream_app.exits import BrokerError
@@ -167,7 +166,7 @@ class _Run:
             if any(directory.iterdir()):
                 raise SimulationError(f"--out: {directory} is not empty", "name another directory, or empty this one")
             with contextlib.ExitStack() as stack:
-                files = {topic: stack.enter_context((directory / f"{topic}.jsonl").open("wb")) for topic in TOPIC_EVENTS}
+                files = {topic: stack.enter_context((directory / f"{topic}.jsonl").open("wb")) for topic in TOPICS}
                 stop = stack.enter_context(stop_signal())
                 show = stack.enter_context(progress(self.scope, console))
                 return self._write_events(files, stop, show)
@@ -192,7 +191,7 @@ class _Run:
             )
         settings = load_settings(overrides=dict(overrides))
         told = Progress()
-        with Sender(client_kwargs(settings), settings.topic_prefix, topics=tuple(TOPIC_EVENTS)) as sender, stop_signal() as stop:
+        with Sender(client_kwargs(settings), settings.topic_prefix, topics=TOPICS) as sender, stop_signal() as stop:
             try:
                 with progress(self.scope, console) as show:
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from deploy.simulate.behaviour import Account
 from deploy.simulate.dice import DAY, HOUR, SECOND, Dice
 from deploy.simulate.events import Writer
+from models.input_topics import ACCOUNTS, PAYMENTS, SURVEYS, TICKETS, USAGE
 from models.times import parse_us
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from deploy.replay.envelope import Event
     from deploy.simulate.decisions import Decision
     from deploy.simulate.world import World
+
+TOPICS: Final = (USAGE, TICKETS, PAYMENTS, SURVEYS, ACCOUNTS, "cost-events")
+"""The topics that a simulation has events of."""
 
 _LATE_SHARE: Final = 0.05
 _LATEST: Final = 6 * DAY + 12 * HOUR

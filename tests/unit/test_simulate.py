@@ -11,14 +11,14 @@ import msgspec
 import pytest
 
 from deploy.replay.envelope import topic_of
-from deploy.simulate.stream import events
+from deploy.simulate.stream import TOPICS, events
 from deploy.simulate.truth import OTHER, Truth, added_up
 from deploy.simulate.truth_kpis import KPIS as TRUE_KPIS
 from deploy.simulate.truth_kpis import kpis
 from deploy.simulate.world import Scope, World
 from models.costs import month_costs
 from models.decoding import decode_batch
-from models.events import TOPIC_EVENTS, CostRecorded
+from models.events import CostRecorded
 from models.kpi.catalogue import KPIS
 from models.kpi.exact import Reading, exact
 from models.kpi.figures import FIGURES, Key, read_key
@@ -83,7 +83,7 @@ def test_events_come_in_the_order_of_time_and_none_after_the_end() -> None:
 
 def test_every_event_decodes_and_every_topic_has_some() -> None:
     """No record of any topic is a dead letter; an id is used once, but for costs that are corrected."""
-    by_topic: dict[str, list[Event]] = {topic: [] for topic in TOPIC_EVENTS}
+    by_topic: dict[str, list[Event]] = {topic: [] for topic in TOPICS}
     for event in simulated(Scope(accounts=60, months=12, seed=5, events_per_user_day=0.05)).events:
         by_topic[topic_of(event["type"])].append(event)
     for topic, told in by_topic.items():

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from deploy.cli import app
 from deploy.simulate import cli as simulate_cli
+from deploy.simulate.stream import TOPICS
 from deploy.simulate.world import Scope, SimulationError
-from models.events import TOPIC_EVENTS
 from stream_app.exits import Exit
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def test_files_hold_every_event_and_the_truth_and_are_the_same_again(tmp_path: P
     assert [result.exit_code for result in found] == [0, 0]
     first, second = ({file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in ("one", "two"))
     assert first == second
-    assert set(first) == {"truth.json", *(f"{topic}.jsonl" for topic in TOPIC_EVENTS)}
-    for topic in TOPIC_EVENTS:
+    assert set(first) == {"truth.json", *(f"{topic}.jsonl" for topic in TOPICS)}
+    for topic in TOPICS:
         count = len(first[f"{topic}.jsonl"].splitlines())
         assert count
         assert f"{count:>12,}  {topic}\n" in found[0].stdout
