@@ -4,6 +4,7 @@ Its users, trials, renewals and the like are `models.lifecycle`, in the same par
 """
 
 from collections.abc import Sequence
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -19,7 +20,10 @@ NUMBER_FACTS = ("employees", "seats")
 
 
 class Facts(msgspec.Struct, array_like=True, gc=False):
-    """The facts part of an account: its members with their last writes, and when each contract's term ends (microseconds)."""
+    """The facts part of an account: its members with their last writes, and when each contract's term ends (microseconds).
+
+    `first_at` is the least time of an event.
+    """
 
     ids: bytearray
     texts: dict[str, Write]
@@ -27,6 +31,7 @@ class Facts(msgspec.Struct, array_like=True, gc=False):
     contracts: dict[str, Number]
     oldest_at: int = END_OF_TIME
     life: Lifecycle = msgspec.field(default_factory=Lifecycle)
+    first_at: int = END_OF_TIME
 
     def text(self, name: str) -> str | None:
         """The value of a text fact."""
@@ -37,6 +42,15 @@ class Facts(msgspec.Struct, array_like=True, gc=False):
         """The value of a number fact; `is_deleted` is 0 or 1."""
         found = self.numbers.get(name)
         return None if found is None else found.value
+
+    @property
+    def since(self) -> int:
+        """Since when the account is there: since it was created as far as somebody says when, else since it was first heard of."""
+        created = self.text("created_at")
+        if created is not None:
+            return parse_us(created)
+        # Of before this was noted only the last writes are known.
+        return min([self.first_at, *(write.at for write in self.texts.values()), *(number.at for number in self.numbers.values())])
 
     def renewal_at(self, as_of: int) -> int | None:
         """When the next contract ends that has not ended at `as_of`; None when there is none."""
@@ -51,6 +65,7 @@ def empty() -> Facts:
 def fold(facts: Facts, event: object, at: int) -> None:
     """Take one account event into the facts, and into the life of the account."""
     lifecycle.fold(facts.life, event, at)
+    facts.first_at = min(facts.first_at, at)
     match event:
         case events.AccountCreated() | events.AccountUpdated():
             _members(facts, event, at)
@@ -104,9 +119,9 @@ def finished_at(facts: Facts) -> int:
     return lifecycle.finished_at(facts.life)
 
 
-def drop_old(facts: Facts, newest: int) -> None:
+def drop_old(facts: Facts, newest: int, zone: ZoneInfo) -> None:
     """Let go of what is old, or too many, in the account's life; facts stay."""
-    lifecycle.drop_old(facts.life, newest)
+    lifecycle.drop_old(facts.life, newest, zone)
 
 
 def derived(_columns: Columns, facts: Facts) -> Derived:

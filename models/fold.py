@@ -34,8 +34,8 @@ class Kind(Protocol):
     def finished_at(self, part: Any, /) -> int:
         """When the oldest object ended that may be let go."""
 
-    def drop_old(self, part: Any, newest: int, /) -> None:
-        """Let go of what is old or too many."""
+    def drop_old(self, part: Any, newest: int, zone: ZoneInfo, /) -> None:
+        """Let go of what is old or too many; what it counts for is kept by months of the zone."""
 
     def derived(self, columns: Columns, part: Any, /) -> Derived:
         """What a score needs of a part."""
@@ -154,7 +154,7 @@ def _fold_part(
                 monthly.close(state, newest, zone, part.count)
             # What is old is looked for only when something can be, what is too much only when there were that many events.
             if state.oldest_at < newest - part.keep_us or len(ids) >= KNOWN_BYTES:
-                kind.drop_old(state, newest)
+                kind.drop_old(state, newest, zone)
                 state.oldest_at = kind.finished_at(state)
     return newest, applied
 

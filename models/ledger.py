@@ -436,6 +436,7 @@ class _Walk:
         self._month: _Month | None = None
         self.months: dict[int, Figures] = {}
         self.movements: list[Movement] = []
+        self.paying: list[tuple[int, int]] = []
 
     def go(self) -> None:
         """Go from the first change to the calendar's `now`."""
@@ -591,8 +592,10 @@ class _Walk:
                 month.is_reactivated = True
             if now.first_paid is None:
                 now.first_paid = at
+            self.paying.append((at, FOREVER_US))
         if was_paying and not now.is_paying:
             now.paid_until = at
+            self.paying[-1] = (self.paying[-1][0], at)
         if now.is_customer and not was_customer and month is not None and month.entered is None and not month.was_customer:
             month.entered = "new" if gain == "new" else "reactivated"
         if was_customer and not now.is_customer:
@@ -690,11 +693,15 @@ class Movement(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """What became of an account's MRR: the figures of each month, the movements besides rates, and when it changes next with no event."""
+    """What became of an account's MRR: the figures of each month, the movements besides rates, and when it changes next with no event.
+
+    `paying` is when it had any, `[start, end)`, in order; one that goes on ends at `FOREVER_US`.
+    """
 
     months: dict[int, Figures]
     movements: list[Movement]
     next_at: int
+    paying: list[tuple[int, int]]
 
 
 def ledger_of(payment: Payment, terms: Terms, valuation: Valuation, calendar: Calendar) -> Ledger:
@@ -704,7 +711,7 @@ def ledger_of(payment: Payment, terms: Terms, valuation: Valuation, calendar: Ca
     walk.go()
     _look_back(walk.months)
     next_at = min((step.at for line in lines for step in line.steps if step.at > calendar.now), default=FOREVER_US)
-    return Ledger(walk.months, walk.movements, next_at)
+    return Ledger(walk.months, walk.movements, next_at, walk.paying)
 
 
 def _look_back(months: dict[int, Figures]) -> None:

@@ -3,14 +3,19 @@
 What several events say of one thing is a last write by `(time, id)`, a least or a greatest time: the order of arrival decides nothing.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import msgspec
 
 from models import events
-from models.parts import END_OF_TIME, Number, Write, let_go, oldest, rank, wins, write, write_number
-from models.times import parse_us
+from models.kpi.figures import key_of
+from models.monthly import MONTHS_KEPT
+from models.months import month_of
+from models.parts import END_OF_TIME, KEEP_US, Number, Write, let_go, oldest, rank, wins, write, write_number
+from models.times import DAY_US, parse_us
 
 TWO_WAY = frozenset({"meeting", "qbr", "call"})
 """Kinds of contact in which both sides speak; of the others only what came in is an answer."""
@@ -59,13 +64,18 @@ class Trial(msgspec.Struct, array_like=True, gc=False):
 
 
 class Signup(msgspec.Struct, array_like=True, gc=False):
-    """The first signup of a user, by `(time, id)`."""
+    """The first signup of a user, by `(time, id)`.
+
+    `is_self`: they were referred by themselves, or by their own account. `is_same`: an earlier signup of the visitor has been counted.
+    """
 
     at: int
     id: str
     channel: str | None = None
     referred_by: str | None = None
     visitor_id: str | None = None
+    is_self: bool = False
+    is_same: bool = False
 
     @property
     def until(self) -> int:
@@ -115,12 +125,13 @@ class Outcome(msgspec.Struct, array_like=True, gc=False):
 
 
 class Referral(msgspec.Struct, array_like=True, gc=False):
-    """A referral that the account made."""
+    """A referral that the account made; `is_self`: of itself."""
 
     newest_at: int
     made_at: int | None = None
     converted_at: int | None = None
     referred: Write | None = None
+    is_self: bool = False
 
     @property
     def until(self) -> int:
@@ -174,7 +185,10 @@ class Features(msgspec.Struct, array_like=True, gc=False):
 
 
 class Lifecycle(msgspec.Struct, array_like=True, gc=False):
-    """What is kept of an account's life; objects by their ids, those that have none by the rank of their event."""
+    """What is kept of an account's life; objects by their ids, those that have none by the rank of their event.
+
+    `settled` is what those that were let go count for: figures by month (docs/state.md section 5d).
+    """
 
     users: dict[str, User] = {}
     trials: dict[str, Trial] = {}
@@ -190,6 +204,7 @@ class Lifecycle(msgspec.Struct, array_like=True, gc=False):
     contact_at: int | None = None
     champion_left_at: int | None = None
     acquired: Signup | None = None
+    settled: dict[int, dict[str, int]] = {}
 
 
 def fold(life: Lifecycle, event: Any, at: int) -> None:
@@ -219,9 +234,11 @@ def _lose_champion(life: Lifecycle, event: events.ChampionLeft, at: int) -> None
 
 def _sign_up(life: Lifecycle, event: events.SignupCompleted, at: int) -> None:
     data = event.data
-    signup = Signup(at, rank(event), data.channel, data.referred_by, data.visitor_id)
-    if _is_first(life.signups.get(data.user_id), signup):
-        life.signups[data.user_id] = signup
+    is_self = data.referred_by in (event.subject, data.user_id)
+    signup = Signup(at, rank(event), data.channel, data.referred_by, data.visitor_id, is_self)
+    known = life.signups.get(data.user_id)
+    if _is_first(known, signup):
+        life.signups[data.user_id] = msgspec.structs.replace(signup, is_same=known is not None and known.is_same)
     if _is_first(life.acquired, signup):
         life.acquired = signup
 
@@ -286,6 +303,7 @@ def _refer(life: Lifecycle, event: events.ReferralMade | events.ReferralConverte
     referral.newest_at = max(referral.newest_at, at)
     if event.data.referred_account is not None:
         referral.referred = write(referral.referred, event.data.referred_account, at, rank(event))
+        referral.is_self = referral.referred.value == event.subject
     if isinstance(event, events.ReferralMade):
         referral.made_at = _least(referral.made_at, at)
     else:
@@ -350,28 +368,67 @@ _CHANGES: dict[type, Callable[[Lifecycle, Any, int], None]] = {
 }
 
 
-def _objects(life: Lifecycle) -> Iterator[dict[str, Any]]:
-    yield life.users
-    yield life.trials
-    yield life.signups
-    yield life.steps
-    yield life.terms
-    yield life.outcomes
-    yield life.referrals
-    yield life.touchpoints
-    yield life.recommendations
+LONGER_US = 800 * DAY_US
+"""How long trials, terms and outcomes are kept: as long as their months are told of, because what becomes of one may come late."""
+
+
+def _objects(life: Lifecycle) -> Iterator[tuple[dict[str, Any], int]]:
+    """The objects of each kind, and how long they are kept after they lasted."""
+    yield life.users, KEEP_US
+    yield life.trials, LONGER_US
+    yield life.signups, KEEP_US
+    yield life.steps, KEEP_US
+    yield life.terms, LONGER_US
+    yield life.outcomes, LONGER_US
+    yield life.referrals, KEEP_US
+    yield life.touchpoints, KEEP_US
+    yield life.recommendations, KEEP_US
 
 
 def finished_at(life: Lifecycle) -> int:
-    """The least time until which something is kept: when it is old enough, `drop_old` has something to do."""
-    return oldest(each.until for objects in _objects(life) for each in objects.values())
+    """The least time until which something is kept, as if all kinds were kept as long: old enough, `drop_old` has something to do."""
+    return oldest(each.until + keep_us - KEEP_US for objects, keep_us in _objects(life) for each in objects.values())
 
 
-def drop_old(life: Lifecycle, newest: int) -> None:
-    """Let go of what is old, or too many; `newest` is the account's newest event of this topic."""
-    for objects in _objects(life):
-        for name in let_go(((each.until, name, True) for name, each in objects.items()), newest):
-            del objects[name]
+def drop_old(life: Lifecycle, newest: int, zone: ZoneInfo) -> None:
+    """Let go of what is old, or too many, and keep what it counts for by month; `newest` is the account's newest event of this topic."""
+    found: dict[int, Counter[str]] = {}
+    for objects, keep_us in _objects(life):
+        gone = let_go(((each.until, name, True) for name, each in objects.items()), newest, keep_us)
+        for name in sorted(gone, key=lambda name: (objects[name].until, name)):
+            one = objects.pop(name)
+            if isinstance(one, Signup) and one.visitor_id is not None:
+                for other in objects.values():
+                    other.is_same = other.is_same or other.visitor_id == one.visitor_id
+            for at, figure in counts_of(one):
+                found.setdefault(month_of(at, zone), Counter())[figure] += 1
+    for month, figures in found.items():
+        life.settled[month] = dict(Counter(life.settled.get(month, {})) + figures)
+    if found:
+        first = month_of(newest, zone) - MONTHS_KEPT
+        life.settled = {month: figures for month, figures in life.settled.items() if month >= first}
+
+
+def counts_of(one: Any) -> Iterator[tuple[int, str]]:
+    """What an object counts for, at which time, as far as it follows from the object alone (docs/state.md section 5d)."""
+    match one:
+        case Signup() if not one.is_same:
+            yield one.at, "signups"
+            if one.referred_by is not None and not one.is_self:
+                yield one.at, "signups_referred"
+        case Referral() if not one.is_self:
+            if one.made_at is not None:
+                yield one.made_at, "referrals_made"
+            if one.converted_at is not None:
+                yield one.converted_at, "referrals_converted"
+        case Touchpoint():
+            yield one.at, str(key_of("touchpoints", label=one.kind))
+        case Recommendation() if one.made_at is not None:
+            yield one.made_at, "recommendations_made"
+            if one.actioned_at is not None:
+                yield one.made_at, "recommendations_actioned"
+        case _:
+            pass
 
 
 class Renewal(NamedTuple):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -219,7 +220,7 @@ def finished_at(payment: Payment) -> int:
     return least_at if due_at is None else min(least_at, due_at + LONGER_US)
 
 
-def drop_old(payment: Payment, newest: int) -> None:
+def drop_old(payment: Payment, newest: int, _zone: ZoneInfo) -> None:
     """Let go of what is finished and old, or too many; `newest` is the account's newest payment event."""
     for name in let_go(((i.newest_at, name, not i.is_unpaid) for name, i in payment.invoices.items()), newest):
         takings.settle(payment.settled, takings.of_invoice(payment.invoices.pop(name)))

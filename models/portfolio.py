@@ -18,7 +18,7 @@ import numpy as np
 from msgspec import Meta
 from pydantic import Field, field_validator, model_validator
 
-from models import support_figures, surveys_figures, turnover
+from models import life_figures, support_figures, surveys_figures, turnover
 from models.columns import Columns
 from models.commands import Commands
 from models.fold import read_part
@@ -123,6 +123,11 @@ class Account:
         """What became of its MRR."""
         return ledger_of(self.part("payment"), self.accounting.terms, self.accounting.valuation, self.calendar)
 
+    @cached_property
+    def revenue(self) -> dict[int, Figures]:
+        """What it paid and got back, by month."""
+        return turnover.month_figures(self.part("payment"), self.accounting.valuation, self.calendar)
+
 
 def ledger_figures(account: Account) -> Told:
     """What an account pays, and what moved it."""
@@ -131,7 +136,20 @@ def ledger_figures(account: Account) -> Told:
 
 def revenue_figures(account: Account) -> Told:
     """What an account paid and got back."""
-    return turnover.month_figures(account.part("payment"), account.accounting.valuation, account.calendar), FOREVER_US
+    return account.revenue, FOREVER_US
+
+
+def acquisition_figures(account: Account) -> Told:
+    """How a customer came."""
+    return life_figures.acquired(account.part("facts").life.acquired, account.ledger.months, account.revenue), FOREVER_US
+
+
+def life_of(account: Account) -> Told:
+    """The life of an account besides payments, tickets and surveys."""
+    facts, now = account.part("facts"), account.calendar.now
+    paying = account.ledger.paying if account.has("payment") else None
+    next_at = life_figures.changes_next(facts, now)
+    return life_figures.month_figures(facts, paying, account.accounting.valuation, account.calendar), next_at
 
 
 def each_month(
@@ -163,7 +181,8 @@ def _each_month(
 _key = lru_cache(1 << 14)(read_key)
 
 PROVIDERS: dict[str, tuple[Provider, ...]] = {
-    "payment": (ledger_figures, revenue_figures),
+    "payment": (ledger_figures, revenue_figures, acquisition_figures),
+    "facts": (life_of,),
     "support": (each_month("support", support_figures.month_figures, support_figures.changes_next),),
     "surveys": (each_month("surveys", surveys_figures.month_figures, surveys_figures.changes_next),),
 }
@@ -230,6 +249,12 @@ ZEROS: dict[str, tuple[str, ...]] = {
     "payment": _PAYMENT_FIGURES,
     "support": _SUPPORT_FIGURES,
     "calls": ("tickets_abandoned",),
+    "facts": ("accounts",),
+    "signups": ("signups", "signups_referred", "customers_new_referred", "revenue_referred"),
+    "referrals": ("referrals_made", "referrals_converted"),
+    "recommendations": ("recommendations_made", "recommendations_actioned"),
+    "renewals": ("renewals_due", "renewals_renewed", "renewals_lapsed", "renewals_cancelled"),
+    "mrr_renewals": ("mrr_renewals_due", "mrr_renewals_renewed", "mrr_renewals_lapsed", "mrr_renewals_cancelled"),
     "nps": ("nps_promoters", "nps_passives", "nps_detractors"),
     "csat": ("csat_accounts", "csat_accounts_positive"),
     "texts": ("feedback_texts", "feedback_texts_unread", "sentiment_weight", "sentiment_polarity"),

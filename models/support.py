@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -133,7 +134,7 @@ def finished_at(support: Support) -> int:
     return min(finished, support.calls[0]) if support.calls else finished
 
 
-def drop_old(support: Support, newest: int) -> None:
+def drop_old(support: Support, newest: int, _zone: ZoneInfo) -> None:
     """Let go of what is finished and old, or too many; `newest` is the account's newest ticket event."""
     for name in let_go(((t.newest_at, name, not t.is_open) for name, t in support.tickets.items()), newest):
         del support.tickets[name]

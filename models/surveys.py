@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -136,7 +137,7 @@ def finished_at(surveys: Surveys) -> int:
     return oldest(each.at for objects in _objects(surveys) for each in objects.values())
 
 
-def drop_old(surveys: Surveys, newest: int) -> None:
+def drop_old(surveys: Surveys, newest: int, _zone: ZoneInfo) -> None:
     """Let go of what is old, or too many; `newest` is the account's newest survey event."""
     for objects in _objects(surveys):
         for name in let_go(((each.at, name, True) for name, each in objects.items()), newest, KEEP_US):

@@ -1,4 +1,4 @@
-"""The figures of a month that surveys and texts give (docs/state.md section 5c), from what is kept of them: pure."""
+"""The figures of a month that surveys and texts give (docs/state.md section 5a), from what is kept of them: pure."""
 
 from collections import Counter
 from zoneinfo import ZoneInfo

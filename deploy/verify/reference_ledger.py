@@ -324,6 +324,12 @@ class Books:
         """Compute the ledger's figures of the month of now and of the 24 before it; figures that are 0 are left out."""
         return _Teller(self, now).months()
 
+    def paying(self, now: int) -> list[tuple[int, int | None]]:
+        """List when the account began to pay, and when it stopped."""
+        teller = _Teller(self, now)
+        teller.months()
+        return teller.paying
+
     # -- what was paid (section 7)
 
     def takings(self) -> list[tuple[int, str, str, int]]:
@@ -395,6 +401,7 @@ class _Teller:
         self._instants = books.turns(now)
         self._held: dict[str, Worth] = dict.fromkeys(self._names, NOTHING)
         self._is_customer = False
+        self.paying: list[tuple[int, int | None]] = []
         paid = books.paid_before()
         self._first_paid: int | None = min((since for since, _ in paid), default=None)
         self._paid_until = self._left_at = max((until for _, until in paid), default=0)
@@ -513,7 +520,7 @@ class _Teller:
     def _pays(self) -> bool:
         return any(each.micro for each in self._held.values())
 
-    def _take(self, group: list[int], told: Figures) -> str:  # noqa: C901 - a group as the page tells it
+    def _take(self, group: list[int], told: Figures) -> str:  # noqa: C901, PLR0912 - a group as the page tells it
         """Move over a group; the kind of the gain with which the account began to pay, empty when it did not."""
         books = self._books
         was_paying, was_customer = self._pays(), self._is_customer
@@ -552,8 +559,11 @@ class _Teller:
                 told[name] = told.get(name, 0) + min(expired.get(currency, 0), -amount)
         if self._pays() and not was_paying and self._first_paid is None:
             self._first_paid = group[0]
+        if self._pays() and not was_paying:
+            self.paying.append((group[0], None))
         if was_paying and not self._pays():
             self._paid_until = group[0]
+            self.paying[-1] = (self.paying[-1][0], group[0])
         if was_customer and not self._is_customer:
             self._left_at = group[0]
         return gain if self._pays() and not was_paying else ""
@@ -644,6 +654,12 @@ def _months_to(month: str) -> list[str]:
     year, number = int(month[:4]), int(month[5:])
     places = [year * 12 + number - 1 - back for back in range(MONTHS_BACK, -1, -1)]
     return [f"{place // 12:04}-{place % 12 + 1:02}" for place in places]
+
+
+def spans(now: int, zone: str) -> dict[str, tuple[int, int]]:
+    """Give when the month of an instant, and each of the 24 before it, begins and ends."""
+    months = _months_to((datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=now)).astimezone(ZoneInfo(zone)).date().isoformat()[:7])
+    return {month: (_begins(month, zone), _begins(_next(month), zone)) for month in months}
 
 
 def _begins(month: str, zone: str) -> int:

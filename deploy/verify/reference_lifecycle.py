@@ -3,6 +3,7 @@
 It takes the events of `deploy.verify.reference` by what they have (`time`, `id`, `source`, `rank`, `type`, `data`), and imports nothing.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -10,6 +11,7 @@ Event: TypeAlias = Any
 Members: TypeAlias = dict[str, Any]
 
 LET_GO = 105 * 86_400_000_000
+LET_GO_LATE = 800 * 86_400_000_000
 OBJECTS_KEPT = 1_000
 FOR_EVER = 2**63 - 1
 LEAVING = ("user.removed", "champion.left")
@@ -42,25 +44,50 @@ class Kind(NamedTuple):
     key_of: Callable[[Event], str | None]
     until: Callable[[list[Event]], int]
     view: Callable[[list[Event]], Members]
+    let_go: int = LET_GO
 
 
-def _kept(applied: Sequence[Event], kind: Kind) -> dict[str, Members]:
-    """Replay all events, letting objects go after each: what is kept of those that are left."""
+class Object(NamedTuple):
+    """An object from its first event until it was let go of, by the numbers of events; what is known of it then, or now."""
+
+    key: str
+    events: list[Event]
+    first: int
+    last: float
+    view: Members
+
+
+def objects(applied: Sequence[Event], kind: Kind) -> list[Object]:
+    """Replay all events, letting objects go after each: those that went, then those that are left."""
     kept: dict[str, list[Event]] = {}
     until: dict[str, int] = {}
+    first: dict[str, int] = {}
+    gone: list[Object] = []
     newest = None
-    for event in applied:
+
+    def let_go(each: str, place: float) -> None:
+        events = kept.pop(each)
+        del until[each]
+        gone.append(Object(each, events, first.pop(each), place, kind.view(events)))
+
+    for place, event in enumerate(applied):
         newest = event.time if newest is None else max(newest, event.time)
         key = kind.key_of(event)
         if key is not None:
             kept.setdefault(key, []).append(event)
+            first.setdefault(key, place)
             until[key] = kind.until(kept[key])
-        for each in [each for each, end in until.items() if newest - end > LET_GO]:
-            del kept[each], until[each]
+        for each in [each for each, end in until.items() if newest - end > kind.let_go]:
+            let_go(each, place)
         while len(kept) > OBJECTS_KEPT:
-            least = min(kept, key=lambda each: (until[each], each))
-            del kept[least], until[least]
-    return {key: kind.view(events) for key, events in kept.items()}
+            let_go(min(kept, key=lambda each: (until[each], each)), place)
+    for each in list(kept):
+        let_go(each, math.inf)
+    return gone
+
+
+def _kept(applied: Sequence[Event], kind: Kind) -> dict[str, Members]:
+    return {one.key: one.view for one in objects(applied, kind) if one.last == math.inf}
 
 
 def _key(kinds: str, member: str) -> Callable[[Event], str | None]:
@@ -152,6 +179,7 @@ KINDS = {
         _key("trial.started trial.converted trial.ended", "trial_id"),
         lambda events: max(_newest(events), _trial(events)["ends_at"] or 0),
         _trial,
+        LET_GO_LATE,
     ),
     "signups": Kind(_key("signup.completed", "user_id"), lambda events: int(_first(events).time), lambda events: _signup(_first(events))),
     "steps": Kind(
@@ -159,8 +187,8 @@ KINDS = {
         lambda _: FOR_EVER,
         lambda events: {"time": min(event.time for event in events)},
     ),
-    "terms": Kind(_term_key, lambda events: max(_newest(events), events[0].data["term_end"]), _term),
-    "renewal_outcomes": Kind(_rank_of("renewal.outcome"), _outcome_until, _outcome),
+    "terms": Kind(_term_key, lambda events: max(_newest(events), events[0].data["term_end"]), _term, LET_GO_LATE),
+    "renewal_outcomes": Kind(_rank_of("renewal.outcome"), _outcome_until, _outcome, LET_GO_LATE),
     "referrals": Kind(
         _key("referral.made referral.converted", "referral_id"),
         _newest,

@@ -1,4 +1,4 @@
-"""The naive second implementation of the months of docs/state.md sections 3b and 5c: what is counted of events, and when a month is closed.
+"""The naive second implementation of the months of docs/state.md sections 3b and 5a: what is counted of events, and when a month is closed.
 
 It takes the events of `deploy.verify.reference` by what they have, and imports nothing of ours.
 """

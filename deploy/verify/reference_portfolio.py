@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from deploy.verify.reference_ledger import Books, Figures
+from deploy.verify.reference_ledger import Books, Figures, spans
+from deploy.verify.reference_life import Life
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -31,9 +32,13 @@ def portfolio(
         named = account.facts().get("segment")
         segment = str(named) if named in segments else OTHER
         told = [account.month_figures(now)]
-        if events := account.applied("payment-events"):
-            books = Books(events, rules=rules or {}, zone=zone, **(rated or {}))
-            told += [books.months(now), books.revenue(now)]
+        events = account.applied("payment-events")
+        books = Books(events, rules=rules or {}, zone=zone, **(rated or {}))
+        life = Life(account.applied("account-events"), account.facts(), books if events else None, spans(now, zone))
+        told.append(life.figures(now))
+        if events:
+            paid = [books.months(now), books.revenue(now)]
+            told += [*paid, life.acquired({month: paid[0].get(month, {}) | paid[1].get(month, {}) for month in paid[0]})]
         for figures_by_month in told:
             for month, figures in figures_by_month.items():
                 own = total.setdefault(month, {}).setdefault(segment, {})

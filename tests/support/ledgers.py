@@ -12,7 +12,7 @@ import msgspec
 from deploy.verify import reference, reference_ledger
 from models import events, payments
 from models.ledger import Calendar, Figures, Ledger, OwnCurrencies, RevenueRules, Terms, Valuation, ledger_of
-from models.months import format_month
+from models.months import UTC_ZONE, format_month
 from models.parts import KEEP_US
 from models.times import DAY_US, HOUR_US, MINUTE_US, format_us, parse_us
 from models.turnover import month_figures
@@ -151,9 +151,9 @@ def folded(records: Iterable[Record]) -> Payment:
         payments.fold(payment, event, at)
         payment.oldest_at = min(payment.oldest_at, at)
         if payment.oldest_at < newest - KEEP_US:
-            payments.drop_old(payment, newest)
+            payments.drop_old(payment, newest, UTC_ZONE)
             payment.oldest_at = payments.finished_at(payment)
-    payments.drop_old(payment, newest)
+    payments.drop_old(payment, newest, UTC_ZONE)
     return payment
 
 

@@ -191,7 +191,7 @@ def test_contacts_pulse_features_steps_and_the_rest() -> None:
 
 
 def test_objects_go_a_hundred_and_five_days_after_they_lasted() -> None:
-    """A term lasts until its end, a trial until its own; steps and users who are there stay."""
+    """Trials and terms go 800 days after their end, because what becomes of them may be late; steps and users who are there stay."""
     history = [
         record("contract.signed", at(0), contract_id="c", term_end=day(30)),
         record("trial.started", at(0), trial_id="t", ends_at=day(14)),
@@ -200,7 +200,7 @@ def test_objects_go_a_hundred_and_five_days_after_they_lasted() -> None:
         record("user.removed", at(0), user_id="v"),
         record("onboarding.step_completed", at(0), step="invite"),
     ]
-    for now, left in ((105, "touchpoints trials terms"), (106, "trials terms"), (119, "trials terms"), (120, "terms"), (136, "")):
+    for now, left in ((105, "touchpoints trials terms"), (106, "trials terms"), (814, "trials terms"), (815, "terms"), (831, "")):
         state = state_view(read([*history, record("account.updated", at(now))]).partition.columns, 0)
         assert {name for name in ("touchpoints", "trials", "terms") if state[name]} == set(left.split())
         assert list(state["users"]) == (["u", "v"] if now == 105 else ["u"])
@@ -263,7 +263,7 @@ def test_an_outcome_without_any_term_is_a_renewal_by_itself() -> None:
 
 
 def _filled() -> Facts:
-    signup = lifecycle.Signup(5, "i\0s", "web", "other", "v")
+    signup = lifecycle.Signup(5, "i\0s", "web", "other", "v", is_self=True, is_same=True)
     return Facts(
         bytearray(range(20)),
         {"name": Write("Acme", 1, "a\0s")},
@@ -277,7 +277,7 @@ def _filled() -> Facts:
             {"\0step": lifecycle.Step(8)},
             {"c\x009": lifecycle.Term(8, "c", 9, Number(10, 10, "r"), lifecycle.Amount(11, "EUR", 12, "r"))},
             {"e\0s": lifecycle.Outcome(13, "c", "renewed", 14, 15, 16, "USD")},
-            {"r": lifecycle.Referral(17, 18, 19, Write("other", 20, "r"))},
+            {"r": lifecycle.Referral(17, 18, 19, Write("other", 20, "r"), is_self=True)},
             {"e\0s": lifecycle.Touchpoint(21, "qbr", is_two_way=True)},
             {"x": lifecycle.Recommendation(22, 23, 24)},
             Number(75, 25, "r"),
@@ -285,7 +285,9 @@ def _filled() -> Facts:
             27,
             28,
             signup,
+            {24312: {"touchpoints{qbr}": 29}},
         ),
+        30,
     )
 
 
@@ -302,3 +304,4 @@ def test_a_part_of_before_lives_were_kept_is_read() -> None:
     stored = msgspec.msgpack.encode([before.ids, before.texts, before.numbers, before.contracts, before.oldest_at])
     found = msgspec.msgpack.decode(stored, type=Facts)
     assert (found.texts, found.oldest_at, found.life) == (before.texts, 4, Lifecycle())
+    assert found.since == 1

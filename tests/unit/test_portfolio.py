@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import jsonschema
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from deploy.schemas import DOCS
 from deploy.verify import reference as oracle
 from deploy.verify.reference_portfolio import added_up, portfolio
+from models import support
 from models.columns import Columns
 from models.kpi.figures import FIGURES
 from models.ledger import RevenueRules
@@ -23,8 +25,9 @@ from models.portfolio import PROVIDERS, ZEROS, Accounting, Book, PortfolioRules,
 from models.texts import Reading
 from models.times import DAY_US, HOUR_US, parse_us
 from tests.support.generate import START, Record, Scene, histories, records, topic_of
+from tests.support.lives import random_lives
 from tests.support.memory_worker import MemoryWorker, definition, log_of
-from tests.support.profiles import examples
+from tests.support.profiles import examples, unhurried
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -119,12 +122,30 @@ def test_looked_at_while_events_come_in_it_ends_where_one_look_at_the_end_does(s
     assert kept(worker.partition) == {}
 
 
+@unhurried(60)
+@given(seed=st.integers(0, 2**32), days=st.sampled_from([120, 700]), zone=st.sampled_from(["UTC", "Europe/Berlin"]))
+def test_the_figures_of_lives_are_those_of_the_log(seed: int, days: int, zone: str) -> None:
+    """Also of what was let go of long since; looked at once, or again and again while time passes with no event."""
+    rng = Random(seed)
+    history = random_lives(rng, 100, days)
+    accounts, _ = oracle.replay([(topic_of(record), record) for record in history], zone=ZoneInfo(zone))
+    worker = MemoryWorker(log_of(history), of_zone(zone))
+    worker.run(rng, crash_share=0.1)
+    now = max(parse_us(record["time"]) for record in history) - 2 * DAY_US
+    latest: dict[bytes, Any] = {}
+    for _ in range(3):
+        now += rng.choice((0, 1, 5 * HOUR_US, 3 * DAY_US, 14 * DAY_US))
+        latest |= kept(worker.partition, now, 100)
+    assert published([latest]) == portfolio(accounts.values(), now, zone=zone, segments=SEGMENTS)
+
+
 @settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(seed=st.integers(0, 2**32), zone=st.sampled_from(["UTC", "Asia/Kolkata"]))
 def test_what_time_alone_changes_is_noticed_in_time(seed: int, zone: str) -> None:
     """With no event more, a roll-up that looked before says what one says that looks now: what grows old, ends, or is to come."""
     rng = Random(seed)
-    worker = MemoryWorker(log_of(records(rng, 60, ALL)), of_zone(zone))
+    history = records(rng, 60, ALL) if seed % 2 else random_lives(rng, 100, 120)
+    worker = MemoryWorker(log_of(history), of_zone(zone))
     worker.run(rng)
     fresh = MemoryWorker(log_of([]), worker.definition, changelog=worker.changelog)
     now = START + rng.randrange(75) * DAY_US
@@ -229,7 +250,7 @@ def test_amounts_of_any_size_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     columns = Columns()
     columns.slots_of([b"a", b"b", b"c"])
     for slot in range(3):
-        columns.parts["support"].put(slot, b"\x92\xc4\x00\x80")
+        columns.parts["support"].put(slot, msgspec.msgpack.encode(support.empty()))
     asked: list[int] = []
 
     def figures_of(_part: Any, month: int, _zone: ZoneInfo, _now: int) -> dict[str, int]:

@@ -1,0 +1,135 @@
+"""The figures of a month that the life of an account gives (docs/state.md section 5d), from what is kept of it and its ledger: pure."""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from models.facts import Facts
+from models.kpi.figures import MICRO, Key, read_key
+from models.ledger import Calendar, Figures, Valuation
+from models.lifecycle import Lifecycle, Signup, Trial, counts_of, renewals
+from models.parts import END_OF_TIME, oldest
+from models.times import DAY_US
+
+GRACE_US = 14 * DAY_US
+"""How long after the end of a trial an account may begin to pay for it to have converted."""
+
+_CARDS = {1: "card", 0: "no_card", None: "unknown"}
+_STATES = {"renewed": "renewed", "expanded": "renewed", "contracted": "renewed", "lapsed": "lapsed", "cancelled": "cancelled"}
+
+Spans = Sequence[tuple[int, int]]
+"""When an account paid, `[start, end)`, in order."""
+
+
+def month_figures(facts: Facts, paying: Spans | None, valuation: Valuation, calendar: Calendar) -> dict[int, Figures]:
+    """The figures of an account by month, as of the calendar's `now`; those that are 0 may be absent.
+
+    `paying` is when it paid, None when there is nothing to tell it by: then the trials themselves say whether they converted.
+    """
+    life, now = facts.life, calendar.now
+    found: dict[int, Counter[Key]] = {month: Counter() for month in range(calendar.first, calendar.last + 1)}
+    for month, figures in life.settled.items():
+        if month in found:
+            found[month].update({read_key(text): count for text, count in figures.items()})
+    for at, text in _counts(life):
+        if at <= now and (month := calendar.month_of(at)) in found:
+            found[month][read_key(text)] += 1
+    for trial in life.trials.values():
+        _count_trial(trial, paying, calendar, found)
+    _count_renewals(life, valuation, calendar, found)
+    deleted = facts.numbers.get("is_deleted")
+    gone_at = deleted.at if deleted is not None and deleted.value == 1 else END_OF_TIME
+    for month, ends in zip(found, calendar.starts[1:], strict=True):
+        if facts.since <= min(ends - 1, now) < gone_at:
+            found[month][Key("accounts")] = 1
+    return {month: dict(figures) for month, figures in found.items()}
+
+
+def _counts(life: Lifecycle) -> Iterator[tuple[int, str]]:
+    visitors: set[str] = set()
+    for _, signup in sorted(life.signups.items(), key=lambda item: (item[1].at, item[0])):
+        if signup.visitor_id not in visitors:
+            yield from counts_of(signup)
+        if signup.visitor_id is not None:
+            visitors.add(signup.visitor_id)
+    for objects in (life.referrals, life.touchpoints, life.recommendations):
+        for one in objects.values():
+            yield from counts_of(one)
+
+
+def _count_trial(trial: Trial, paying: Spans | None, calendar: Calendar, found: dict[int, Counter[Key]]) -> None:
+    start, deadline = _started(trial), _deadline(trial)
+    if start is None or start > calendar.now or (month := calendar.month_of(start)) not in found:
+        return
+    card = _CARDS[None if trial.card is None else trial.card.value]
+    found[month][Key("trials_started", card)] += 1
+    if deadline is not None and deadline <= calendar.now:
+        found[month][Key("trials_matured", card)] += 1
+        found[month][Key("trials_converted", card)] += _is_converted(trial, start, deadline, paying)
+
+
+def _started(trial: Trial) -> int | None:
+    return trial.started_at if trial.starts is None else trial.starts.value
+
+
+def _deadline(trial: Trial) -> int | None:
+    ends = trial.ended_at if trial.ends is None else trial.ends.value
+    return None if ends is None else ends + GRACE_US
+
+
+def _is_converted(trial: Trial, start: int, deadline: int, paying: Spans | None) -> bool:
+    """Whether the account began to pay in time; where it paid before, or nobody knows, whether the trial says that it converted."""
+    if paying is not None:
+        place = bisect_right(paying, (start, -1))
+        if place < len(paying) and paying[place][0] <= deadline:
+            return True
+        if not place or paying[place - 1][1] <= start:
+            return False
+    return trial.converted_at is not None and trial.converted_at <= deadline
+
+
+def _count_renewals(life: Lifecycle, valuation: Valuation, calendar: Calendar, found: dict[int, Counter[Key]]) -> None:
+    if not life.terms and not life.outcomes:
+        return
+    for renewal in renewals(life, calendar.now):
+        month = calendar.month_of(renewal.due)
+        if renewal.due > calendar.now or month not in found:
+            continue
+        states = ["due", *({_STATES[renewal.outcome]} if renewal.outcome is not None else ())]
+        mrr = None if renewal.term is None else renewal.term.mrr
+        for state in states:
+            found[month][Key(f"renewals_{state}")] += 1
+            if mrr is not None:
+                worth = valuation.value(mrr.currency, mrr.amount_minor * MICRO, renewal.due)
+                found[month][Key(f"mrr_renewals_{state}", "", valuation.reporting(mrr.currency))] += worth
+
+
+def acquired(signup: Signup | None, new: dict[int, Figures], revenue: dict[int, Figures]) -> dict[int, Figures]:
+    """How a customer came: what its first signup adds to the months in which it was new, and in which it paid."""
+    found: dict[int, Figures] = {}
+    is_referred = signup is not None and signup.referred_by is not None and not signup.is_self
+    channel = "unknown" if signup is None or not signup.channel else signup.channel
+    for month, figures in new.items():
+        if figures.get(Key("customers_new")):
+            found[month] = {Key("customers_new_by_channel", channel): 1}
+            if is_referred:
+                found[month][Key("customers_new_referred")] = 1
+    for month, figures in revenue.items() if is_referred else ():
+        for key, amount in figures.items():
+            if key.name in ("revenue_paid", "revenue_refunded"):
+                own = found.setdefault(month, {})
+                total = Key("revenue_referred", "", key.currency)
+                own[total] = own.get(total, 0) + (amount if key.name == "revenue_paid" else -amount)
+    return found
+
+
+def changes_next(facts: Facts, now: int) -> int:
+    """The least instant after `now` at which the figures may change with no event; the end of time when there is none."""
+    life = facts.life
+    later = [facts.since]
+    later += [number.at for number in facts.numbers.values()]
+    later += [at for at, _ in _counts(life)]
+    later += [at for trial in life.trials.values() for at in (_started(trial), _deadline(trial)) if at is not None]
+    later += [at for term in life.terms.values() for at in (term.end, None if term.start is None else term.start.value) if at is not None]
+    later += [at for one in life.outcomes.values() for at in (one.at, one.end) if at is not None]
+    return oldest(at for at in later if at > now)
