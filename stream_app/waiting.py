@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 _POLL_SECONDS: Final = 0.05
 
 
-def wait_until(condition: Callable[[], bool], deadline_seconds: float) -> bool:
+def wait_until(condition: Callable[[], bool], deadline_seconds: float, pause_seconds: float = _POLL_SECONDS) -> bool:
     """Ask until the condition holds or the deadline has passed, at least once; return whether it holds."""
     deadline = time.monotonic() + deadline_seconds
     while not condition():
         if time.monotonic() >= deadline:
             return False
-        time.sleep(_POLL_SECONDS)
+        time.sleep(pause_seconds)
     return True

@@ -98,7 +98,9 @@ def _is_binary(headers: Sequence[Header]) -> bool:
 
 
 def _plain_json(value: bytes) -> Any:
-    return _whole(json.loads(value.decode(), strict=False, parse_int=_integer))
+    text = value.decode()
+    read = json.loads(text, strict=False, parse_int=_integer)
+    return _whole(read) if "\\u" in text else read  # UTF-8 itself has no surrogates
 
 
 def _integer(digits: str) -> int | float:

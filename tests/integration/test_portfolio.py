@@ -49,7 +49,7 @@ def assert_published(crew: Workers, history: list[Record]) -> None:
     wait_folded(crew)
     expected = said_by_the_log(history)
     assert any("mrr_end" in name for by_segment in expected.values() for figures in by_segment.values() for name in figures)
-    wait_until(lambda: published(crew) == expected, SECONDS)
+    wait_until(lambda: published(crew) == expected, SECONDS, pause_seconds=1.0)
     assert published(crew) == expected
 
 

@@ -61,7 +61,7 @@ def churnwatch(crew: Workers, *words: str, **extra: str) -> subprocess.Completed
 def wait_alone(crew: Workers) -> None:
     """Wait until nobody is in the group: a worker that ended without leaving it is counted until its session is over."""
     with admin(crew) as client:
-        assert wait_until(lambda: not client.describe_groups([crew.prefix])[crew.prefix]["members"], 30)
+        assert wait_until(lambda: not client.describe_groups([crew.prefix])[crew.prefix]["members"], 30, pause_seconds=0.25)
 
 
 def done(crew: Workers, *words: str) -> dict[str, Any]:

@@ -188,7 +188,7 @@ def wait_caught_up(bootstrap: str, group: str, topics: Iterable[str], seconds: f
         return not behind
 
     with KafkaAdminClient(bootstrap_servers=bootstrap) as admin:
-        assert wait_until(is_caught_up, seconds), f"not caught up within {seconds} s: (committed, wanted) {behind}"
+        assert wait_until(is_caught_up, seconds, pause_seconds=0.1), f"not caught up within {seconds} s: (committed, wanted) {behind}"
 
 
 class Traffic:

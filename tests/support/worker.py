@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -89,7 +90,7 @@ class Worker:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as refused:
             return refused.code, refused.read()
-        except OSError:
+        except (OSError, http.client.HTTPException):  # the second: killed in the midst of its answer
             return 0, b""
 
     def status(self) -> dict[str, Any]:
@@ -106,7 +107,7 @@ class Worker:
 
     def wait_ready(self, seconds: float = READY_SECONDS) -> Worker:
         """Wait until /readyz says yes; raises WorkerError when it ends or takes too long."""
-        wait_until(lambda: self.exit_code is not None or self.get("/readyz")[0] == 200, seconds)
+        wait_until(lambda: self.exit_code is not None or self.get("/readyz")[0] == 200, seconds, pause_seconds=0.1)
         code, body = self.get("/readyz")
         if code != 200:
             raise WorkerError(f"{self.name} is not ready within {seconds} s: {code} {body.decode()}\n{self.tail()}")
