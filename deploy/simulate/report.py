@@ -71,7 +71,7 @@ def _decimal(value: Fraction) -> str:
 def summary(scope: Scope, counts: Counter[str], document: Mapping[str, Any]) -> str:
     """What was simulated: events by topic, and how each month went, by the truth."""
     last = month_after(scope.start, scope.months - 1)
-    lines = [f"{scope.accounts:,} accounts, {scope.start:%Y-%m} to {last:%Y-%m}, seed {scope.seed}", ""]
+    lines = [f"{scope.accounts:,} account{'s' * (scope.accounts > 1)}, {scope.start:%Y-%m} to {last:%Y-%m}, seed {scope.seed}", ""]
     lines += [f"{count:>12,}  {topic}" for topic, count in sorted(counts.items())]
     lines += [f"{counts.total():>12,}  events", ""]
     currency = scope.currencies[0]
