@@ -47,8 +47,11 @@ WORKING: tuple[tuple[str, str, tuple[int, ...], int], ...] = (
 )
 """Columns of the time between two checkpoints: the assessment published last, and the event that touched the account last."""
 
-PART_NAMES = ("support", "payment", "facts", "surveys")
-"""The parts of an account: tickets, payments, facts, surveys."""
+PART_NAMES = ("support", "payment", "facts", "surveys", "users")
+"""The parts of an account: tickets, payments, facts, surveys, and who used it when."""
+
+SEEN_BITS = 17
+"""How many days of users are remembered as known already: two to the power of this, 8 bytes each, for all accounts together."""
 
 _INITIAL = 1024
 
@@ -85,6 +88,11 @@ class Columns:
     alert_condition: NDArray[np.uint8]
     alert_severity: NDArray[np.uint8]
     alert_rule: NDArray[np.uint8]
+    visits: NDArray[np.uint64]
+    seats_at: NDArray[np.int64]
+    seats: NDArray[np.uint32]
+    visits_count: NDArray[np.uint8]
+    users_level: NDArray[np.uint8]
     tickets_created: NDArray[np.uint8]
     tickets_day: NDArray[np.int32]
     tickets_open: NDArray[np.uint16]
@@ -123,6 +131,7 @@ class Columns:
             if ring_days is not None and name in RINGS:
                 shape = (ring_days.get(name, 0),)  # noqa: PLW2901 - the declared shape is the longest
             self._declare(name, np.dtype(kind), shape, empty)
+        self.seen = np.zeros(1 << SEEN_BITS, np.uint64)
         self.trigger_id: NDArray[Any] = np.empty(0, object)
         self._grow(_INITIAL)
 

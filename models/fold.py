@@ -5,14 +5,14 @@ Synchronous and deterministic: the state after a list of events does not depend 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Final, NamedTuple, Protocol, cast
 from zoneinfo import ZoneInfo
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models import events, facts, monthly, payments, support, support_figures, surveys, surveys_figures, usage
+from models import events, facts, monthly, payments, support, support_figures, surveys, surveys_figures, usage, users
 from models.columns import Columns
 from models.fixed import Ints
 from models.identity import IDENTITY_BYTES
@@ -80,17 +80,55 @@ def fold(
     identity (`models.decoding`). Gives what became of each event (`Outcome`, `(n,)`), and the parts that changed, by name and slot.
     """
     if topic == USAGE:
-        return usage.fold(columns, slots, times, identity, _uses(batch)), []
+        return _fold_usage(columns, batch, slots, times, identity)
     return _fold_parts(columns, topic, batch, slots, times, identity)
 
 
-def _uses(batch: list[Any]) -> Ints:
+def _fold_usage(
+    columns: Columns, batch: list[Any], slots: Ints, times: Ints, identity: NDArray[np.uint64]
+) -> tuple[NDArray[np.int8], list[tuple[str, int]]]:
+    uses = _uses(batch)
+    outcome = usage.fold(columns, slots, times, identity, uses.counts)
+    is_applied = outcome == Outcome.APPLIED
+    if uses.gauges:
+        told = np.array([i for i in uses.gauges if is_applied[i]], np.int64)
+        users.seat(columns, slots[told], times[told], np.array([uses.gauges[i] for i in told.tolist()], np.int64))
+    who = users.hashes(uses.names)
+    used = (uses.counts > 0) & is_applied
+    if not used.all():
+        slots, times, who = slots[used], times[used], who[used]
+    return outcome, [(users.PART, slot) for slot in users.fold(columns, slots, times, who)]
+
+
+class _Uses(NamedTuple):
+    """How many uses each event of a batch counts (`NO_USE`: it is none), who made it (empty: nobody is named), and what seats it tells."""
+
+    counts: Ints
+    names: list[str]
+    gauges: dict[int, int]
+
+
+_PLAIN: Final = events.UsageEventData(event="-")
+
+
+def _uses(batch: list[Any]) -> _Uses:
     plain = events.UsageEvent
-    return np.array([event.data.count if type(event) is plain else _other_use(event) for event in batch], np.int64)
-
-
-def _other_use(event: object) -> int:
-    return 1 if isinstance(event, events.UsageSession | events.UsagePage) else NO_USE
+    data = [event.data for event in batch]
+    kinds = list(map(type, batch))
+    others = [] if kinds.count(plain) == len(kinds) else [i for i, kind in enumerate(kinds) if kind is not plain]
+    for i in others:
+        data[i] = _PLAIN
+    counts = [each.count for each in data]
+    names = [each.user_id or "" for each in data]
+    gauges: dict[int, int] = {}
+    for i in others:
+        event = batch[i]
+        counts[i] = 1 if isinstance(event, events.UsageSession | events.UsagePage) else NO_USE
+        if isinstance(event, events.UsageSession):
+            names[i] = event.data.user_id or ""
+        elif isinstance(event, events.UsageGauge) and event.data.seats is not None:
+            gauges[i] = event.data.seats
+    return _Uses(np.array(counts, np.int64), names, gauges)
 
 
 def _fold_parts(
@@ -161,10 +199,12 @@ def _fold_part(
 
 def restore_parts(columns: Columns, name: str, slots: Ints, stored: list[bytes]) -> None:
     """Take stored parts of one kind back: their bytes, and the columns that are derived from them."""
-    part = PART_BY_NAME[name]
     shelf = columns.parts[name]
     for slot, value in zip(slots.tolist(), stored, strict=True):
         shelf.put(slot, value)
+    if name == users.PART:
+        return
+    part = PART_BY_NAME[name]
     part.kind.put(columns, slots, [part.kind.derived(columns, part.read(value)) for value in stored])
 
 

@@ -22,6 +22,9 @@ TOPIC_SLOTS = 5
 COMPONENT_SLOTS = 5
 """Room for components in a row, in the order of `models.scorecard.COMPONENTS`."""
 
+VISITS = 16
+"""Room in a row for days of users that are not in the account's part yet (`models.users`)."""
+
 NEVER = np.iinfo(np.int64).min
 """An instant that has not come: no event yet, no timer set."""
 
@@ -59,6 +62,11 @@ LAYOUTS: dict[int, np.dtype[np.void]] = {
             ("alert_condition", "u1"),
             ("alert_severity", "u1"),
             ("alert_rule", "u1"),
+            ("visits", "<u8", (VISITS,)),  # days of users that are not in the part yet, by the order in which they came
+            ("seats_at", "<i8"),  # when a gauge told of seats last
+            ("seats", "<u4"),
+            ("visits_count", "u1"),
+            ("users_level", "u1"),  # of the hashes of the users that are kept so many bits are zero; above 0 they stand for all
         ]
     )
 }
@@ -69,6 +77,7 @@ FIELDS: tuple[str, ...] = LAYOUT.names or ()
 EMPTY_VALUES: dict[str, int] = {
     "newest": NEVER,
     "used_at": NEVER,
+    "seats_at": NEVER,
     "score": NONE,
     "coverage": 0,
     "component": NONE,

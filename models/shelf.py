@@ -41,6 +41,11 @@ class Shelf:
             self._stored[slot] = _write(self._open[slot])
         return self._stored[slot]
 
+    def many(self, slots: list[int]) -> list[bytes]:
+        """The parts of some accounts as they are stored, none of which may be open; empty where there is none."""
+        stored = self._stored
+        return [stored[slot] or b"" for slot in slots]
+
     def put(self, slot: int, stored: bytes) -> None:
         """Take a stored part back."""
         self._open.pop(slot, None)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from models.columns import Columns
 from models.fold import read_part
@@ -18,6 +19,7 @@ from models.scorecard import COMPONENTS
 from models.support import Change, Ticket
 from models.surveys import Surveys
 from models.times import DAY_US
+from models.users import EARLIER, days_of, users_of
 
 View = dict[str, Any]
 
@@ -30,6 +32,7 @@ def state_view(columns: Columns, slot: int) -> View:
         "newest": {topic: newest[i] for i, topic in enumerate(INPUT_TOPICS) if newest[i] != NEVER},
         "applied": {topic: applied[i] for i, topic in enumerate(INPUT_TOPICS) if applied[i]},
         "usage": _usage(columns, slot),
+        **_users(columns, slot),
         "tickets": {name: _ticket(ticket) for name, ticket in support.tickets.items()},
         "abandoned": support.abandoned,
         "calls": support.calls,
@@ -86,6 +89,19 @@ def _usage(columns: Columns, slot: int) -> View:
     ring = columns.usage[slot].tolist()
     days = range(today - RING_DAYS + 1, today + 1)
     return {"used_at": used_at, "days": {str(day): ring[day % RING_DAYS] for day in days if ring[day % RING_DAYS]}}
+
+
+def _users(columns: Columns, slot: int) -> View:
+    users = users_of(columns, np.array([slot]))
+    seats_at = int(columns.seats_at[slot])
+    return {
+        "user_days": {
+            f"{who:012x}": {"days": days_of(newest, mask), "has_earlier": mask >= EARLIER}
+            for who, newest, mask in zip(users.who.tolist(), users.newest.tolist(), users.masks.tolist(), strict=True)
+        },
+        "users_level": int(columns.users_level[slot]),
+        "gauge_seats": None if seats_at == NEVER else {"time": seats_at, "seats": int(columns.seats[slot])},
+    }
 
 
 def _ticket(ticket: Ticket) -> View:

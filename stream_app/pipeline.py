@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from alerts.policy import Severity, needs_decision
 from alerts.rules import AlertRules
-from models import fold, row
+from models import fold, row, users
 from models.columns import Columns
 from models.commands import PREFIX as COMMANDS_PREFIX
 from models.commands import Commands
@@ -44,7 +44,7 @@ from stream_app.topics import Log
 CURSOR_KEY = b"\x00cursor"
 """The key of the record that says how far each input topic is folded into this partition."""
 
-KINDS: dict[bytes, str] = {b"r": "row", b"s": "support", b"p": "payment", b"f": "facts", b"v": "surveys"}
+KINDS: dict[bytes, str] = {b"r": "row", b"s": "support", b"p": "payment", b"f": "facts", b"v": "surveys", b"u": "users"}
 """The first byte of a stored key: which record of the account it is; the account's own key follows."""
 
 _KEY_OF_PART = {name: kind for kind, name in KINDS.items()}
@@ -372,6 +372,8 @@ class Partition:
         outcome, parts = fold.fold(columns, self.definition.kinds[topic], batch, slots, times, run.decoded.identity)
         for name, slot in parts:
             self._changed_parts.add((name, slot))
+            if name == users.PART:
+                continue  # it changes with the usage, which no profile and no figure of the roll-up waits for
             self._profiles.pop(slot, None)
             self.book.touch(slot)
         is_applied = outcome == Outcome.APPLIED

@@ -481,7 +481,7 @@ def _judge_states(case: Case) -> None:
         except _UNREADABLE as error:
             case.judge(Check.STATE, key, [f"what is kept of it cannot be read: {error}"])
             continue
-        expected = kept_by_oracle(case.stranger() if account is None else account)
+        expected = kept_by_oracle(case.stranger() if account is None else account, kept["users_level"])
         for topic in INPUT_TOPICS:
             mine, theirs = of_topic(kept, topic), of_topic(expected, topic)
             if case.folded[topic].reaches_back:

@@ -9,6 +9,7 @@ import numpy as np
 
 from deploy.verify import reference as oracle
 from deploy.verify.reference_lifecycle import KINDS
+from deploy.verify.reference_users import in_sample
 from models.health import Scale, assess
 from models.scorecard import COMPONENTS, Scorecard
 from models.view import state_view
@@ -56,9 +57,14 @@ def kept_by_stream(columns: Columns, slot: int) -> Members:
     return state
 
 
-def kept_by_oracle(account: oracle.Oracle) -> Members:
-    """Return the state of an account as the oracle recomputes it, in the common form."""
+def kept_by_oracle(account: oracle.Oracle, users_level: int = 0) -> Members:
+    """Return the state of an account as the oracle recomputes it, in the common form.
+
+    `users_level` is what the stream says of its sample of the users: the oracle knows all, and is asked for those in the sample.
+    """
     state = account.state()
+    state["user_days"] = in_sample(state["user_days"], users_level)
+    state["users_level"] = users_level
     for subscription in state["subscriptions"].values():
         subscription["data"] = _with_defaults(subscription["data"])
     # A contract whose end nobody ever told says nothing that could be kept.
@@ -138,7 +144,7 @@ def published(data: Mapping[str, Any]) -> Members:
 
 
 TOPIC_OF: Final[dict[str, str]] = {
-    "usage": "usage-events",
+    **dict.fromkeys(("usage", "user_days", "users_level", "gauge_seats"), "usage-events"),
     "tickets": "ticket-events",
     "abandoned": "ticket-events",
     "calls": "ticket-events",
@@ -175,7 +181,8 @@ def differences(partition: Partition, accounts: Mapping[str, oracle.Oracle], car
         if slot is None:
             continue
         as_of = int(columns.as_of[slot])
-        found += [f"{name}: {text}" for text in told(kept_by_stream(columns, slot), kept_by_oracle(account))]
+        kept = kept_by_stream(columns, slot)
+        found += [f"{name}: {text}" for text in told(kept, kept_by_oracle(account, kept["users_level"]))]
         found += [f"{name} at {as_of}: {text}" for text in told(assessed_by_stream(columns, slot), account.score(as_of, record))]
     return found
 

@@ -16,7 +16,7 @@ from itertools import accumulate
 from typing import Any, Literal, TypeAlias
 from zoneinfo import ZoneInfo
 
-from deploy.verify import reference_months
+from deploy.verify import reference_months, reference_users
 from deploy.verify.reference_lifecycle import lifecycle
 
 Outcome: TypeAlias = Literal["applied", "duplicate", "late", "dead_letter"]
@@ -436,6 +436,14 @@ def _text_in(event: Event) -> str | None:
     return text if text.strip() else None
 
 
+def _uses_by_day(uses: Iterable[Event], used_at: int) -> dict[str, int]:
+    days: Counter[int] = Counter()
+    for event in uses:
+        days[event.time // DAY] += event.data["count"] if event.type == "usage.event" else 1
+    oldest = used_at // DAY - (DAYS_KEPT - 1)
+    return {str(day): min(count, DAY_USES_MOST) for day, count in sorted(days.items()) if day >= oldest and count}
+
+
 def _per_day_at_most(times: Iterable[int], most: int) -> dict[int, int]:
     return {day: min(count, most) for day, count in Counter(time // DAY for time in times).items()}
 
@@ -478,7 +486,7 @@ class Oracle:
         return {
             "newest": dict(self._newest),
             "applied": {topic: len(events) for topic, events in self._applied.items() if events},
-            "usage": self._usage(),
+            **self._usage(),
             **self._tickets(),
             **self._payments(),
             **self._account(),
@@ -498,16 +506,14 @@ class Oracle:
         return self._applied.get(topic, [])
 
     def _usage(self) -> Members:
-        uses = [event for event in self._of("usage-events") if event.type in USES]
-        if not uses:
-            return {"used_at": None, "days": {}}
-        used_at = _newest(uses)
-        days: Counter[int] = Counter()
-        for event in uses:
-            days[event.time // DAY] += event.data["count"] if event.type == "usage.event" else 1
-        oldest = used_at // DAY - (DAYS_KEPT - 1)
-        kept = {str(day): min(count, DAY_USES_MOST) for day, count in sorted(days.items()) if day >= oldest and count}
-        return {"used_at": used_at, "days": kept}
+        applied = self._of("usage-events")
+        uses = [event for event in applied if event.type in USES]
+        used_at = _newest(uses) if uses else None
+        return {
+            "usage": {"used_at": used_at, "days": {} if used_at is None else _uses_by_day(uses, used_at)},
+            "user_days": reference_users.users(applied, used_at),
+            "gauge_seats": reference_users.seats(applied),
+        }
 
     def month_figures(self, now: int) -> dict[str, Figures]:
         """Sections 3b and 5a: the figures of tickets and surveys of the month of an instant and the 24 before it; those that are not 0."""

@@ -163,7 +163,8 @@ def _states(worker: MemoryWorker) -> dict[bytes, tuple[Any, ...]]:
 def _stored(worker: MemoryWorker) -> dict[bytes, tuple[Any, ...]]:
     """The stored bytes of what is kept of each account."""
     columns = worker.partition.columns
-    names = ("usage", "usage_who", "usage_who_more", "usage_what", "newest", "applied", "used_at")
+    usage_names = ("usage", "usage_who", "usage_who_more", "usage_what", "newest", "applied", "used_at")
+    names = (*usage_names, "visits", "visits_count", "users_level", "seats", "seats_at")
     return {
         key: (
             *(getattr(columns, name)[slot].tobytes() for name in names),
