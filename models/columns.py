@@ -31,6 +31,8 @@ DERIVED: tuple[tuple[str, str, tuple[int, ...], int], ...] = (
     ("payments_day", "<i4", (), 0),
     ("overdue_from", "<i8", (), NEVER),
     ("is_deleted", "?", (), 0),
+    ("fact_seats", "<i8", (), 0),
+    ("fact_seats_at", "<i8", (), NEVER),
     ("is_ended", "?", (), 0),
     ("has_subscriptions", "?", (), 0),
 )
@@ -102,6 +104,8 @@ class Columns:
     payments_day: NDArray[np.int32]
     overdue_from: NDArray[np.int64]
     is_deleted: NDArray[np.bool_]
+    fact_seats: NDArray[np.int64]
+    fact_seats_at: NDArray[np.int64]
     is_ended: NDArray[np.bool_]
     has_subscriptions: NDArray[np.bool_]
     said_score: NDArray[np.int32]

@@ -13,6 +13,7 @@ from models.columns import Columns
 from models.fixed import Ints
 from models.lifecycle import Lifecycle
 from models.parts import END_OF_TIME, OBJECTS_MAX, Derived, Number, Write, rank, write, write_number
+from models.row import NEVER
 from models.times import parse_us
 
 TEXT_FACTS = ("name", "segment", "industry", "region", "plan", "parent_id", "owner", "created_at", "lifecycle_stage", "currency")
@@ -126,9 +127,13 @@ def drop_old(facts: Facts, newest: int, zone: ZoneInfo) -> None:
 
 def derived(_columns: Columns, facts: Facts) -> Derived:
     """The figures of an account that a score needs."""
-    return (facts.number("is_deleted") == 1,)
+    seats = facts.numbers.get("seats")
+    return facts.number("is_deleted") == 1, *((0, NEVER) if seats is None else (seats.value, seats.at))
 
 
 def put(columns: Columns, slots: Ints, many: Sequence[Derived]) -> None:
     """Put the figures of some accounts into their columns."""
-    columns.is_deleted[slots] = [is_deleted for (is_deleted,) in many]
+    is_deleted, seats, seats_at = zip(*many, strict=True)
+    columns.is_deleted[slots] = is_deleted
+    columns.fact_seats[slots] = seats
+    columns.fact_seats_at[slots] = seats_at

@@ -85,7 +85,7 @@ def fold(
 
 
 def _fold_usage(
-    columns: Columns, batch: list[Any], slots: Ints, times: Ints, identity: NDArray[np.uint64]
+    columns: Columns, batch: list[Any], slots: Ints, times: Ints, identity: NDArray[np.void]
 ) -> tuple[NDArray[np.int8], list[tuple[str, int]]]:
     uses = _uses(batch)
     outcome = usage.fold(columns, slots, times, identity, uses.counts)

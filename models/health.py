@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from models.columns import RINGS, Columns
 from models.fixed import FULL, SCALE, Ints, apportion, half_up_many, to_fixed
-from models.measures import MEASURES, RING_OF, WORDS, Instant, missing
+from models.measures import ABSENT, MEASURES, RING_OF, WORDS, Instant, missing
 from models.row import COMPONENT_SLOTS, NONE
 from models.scorecard import COMPONENTS, ComponentName, Linear, Scorecard
 
@@ -148,7 +148,7 @@ def _component(at: Instant, lines: tuple[Line, ...]) -> Ints:
     weight = np.zeros(len(at.slots), np.int64)
     absent: dict[str, NDArray[np.bool_]] = {}
     for line in lines:
-        source = line.measure.split("_", 1)[0]
+        source = line.measure if line.measure in ABSENT else line.measure.split("_", 1)[0]
         if source not in absent:
             absent[source] = missing(line.measure, at)
         here = np.where(absent[source], 0, line.weight)

@@ -143,6 +143,26 @@ def users_of(columns: Columns, slots: Ints) -> Users:
     return users if is_kept.all() else _only(users, is_kept)
 
 
+def recent(users: Users, today: Ints) -> NDArray[np.uint64]:
+    """The days of each user as seen from a day that is not before the newest of them: bit `i` is `i` days back, for 63 days.
+
+    `today` is of each account, `(accounts,)`.
+    """
+    back = np.clip(today[users.account] - users.newest, 0, MASK_DAYS).astype(np.uint64)
+    seen: NDArray[np.uint64] = (users.masks & _DAYS) << back & _DAYS
+    return seen
+
+
+def within(days: int) -> np.uint64:
+    """The bits of the last so many days."""
+    return np.uint64((1 << days) - 1)
+
+
+def per_account(users: Users, values: NDArray[Any]) -> Ints:
+    """What a value of each user adds up to in each account, `(accounts,)`; exact below 2^53."""
+    return np.bincount(users.account, values, len(users.starts) - 1).astype(np.int64)
+
+
 def days_of(newest: int, mask: int) -> list[int]:
     """The days that a mask tells apart, ascending."""
     return [newest - back for back in range(MASK_DAYS - 1, -1, -1) if mask >> back & 1]

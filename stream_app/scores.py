@@ -15,7 +15,7 @@ from models.columns import Columns
 from models.fixed import SCALE, AnyInts, Ints, half_up_many
 from models.health import BAND_NAMES, Scale
 from models.input_topics import PAYMENTS, TICKETS, TOPIC_INDEX, USAGE
-from models.measures import MEASURES, Instant
+from models.measures import ABSENT, MEASURES, Instant, missing
 from models.profile import NOBODY, Profile
 from models.row import NEVER, NONE
 from models.scorecard import COMPONENTS
@@ -277,7 +277,12 @@ def instants(many: AnyInts) -> list[str]:
 def _headline(columns: Columns, slots: Ints, scale: Scale) -> Ints:
     """The value of the first measure of each component, ten-thousandths, `(n, components)`."""
     at = Instant(columns, slots, columns.as_of[slots])
-    return np.stack([MEASURES[scale.lines[name][0].measure](at) for name in COMPONENTS], axis=1)
+    return np.stack([_first(scale.lines[name][0].measure, at) for name in COMPONENTS], axis=1)
+
+
+def _first(measure: str, at: Instant) -> Ints:
+    value = MEASURES[measure](at)
+    return np.where(missing(measure, at), NONE, value) if measure in ABSENT else value
 
 
 def _drivers(points: list[int], now: list[int], before: list[int], is_reweighted: bool) -> str:

@@ -9,7 +9,6 @@ import numpy as np
 
 from deploy.verify import reference as oracle
 from deploy.verify.reference_lifecycle import KINDS
-from deploy.verify.reference_users import in_sample
 from models.health import Scale, assess
 from models.scorecard import COMPONENTS, Scorecard
 from models.view import state_view
@@ -62,9 +61,8 @@ def kept_by_oracle(account: oracle.Oracle, users_level: int = 0) -> Members:
 
     `users_level` is what the stream says of its sample of the users: the oracle knows all, and is asked for those in the sample.
     """
+    account.assume_sample(users_level)
     state = account.state()
-    state["user_days"] = in_sample(state["user_days"], users_level)
-    state["users_level"] = users_level
     for subscription in state["subscriptions"].values():
         subscription["data"] = _with_defaults(subscription["data"])
     # A contract whose end nobody ever told says nothing that could be kept.

@@ -465,6 +465,12 @@ class Oracle:
         self._applied: dict[str, list[Event]] = {}
         self._newest: dict[str, int] = {}
         self._state: Members | None = None
+        self._users_level = 0
+
+    def assume_sample(self, users_level: int) -> None:
+        """Tell of its users those that are in a sample: how coarse the stream's is, only the stream can say."""
+        if users_level != self._users_level:
+            self._users_level, self._state = users_level, None
 
     def apply(self, topic: str, record: Record) -> Outcome:
         """Take a valid record of this account; `dead_letter` only ever means `conflicting_duplicate`."""
@@ -511,7 +517,8 @@ class Oracle:
         used_at = _newest(uses) if uses else None
         return {
             "usage": {"used_at": used_at, "days": {} if used_at is None else _uses_by_day(uses, used_at)},
-            "user_days": reference_users.users(applied, used_at),
+            "user_days": reference_users.in_sample(reference_users.users(applied, used_at), self._users_level),
+            "users_level": self._users_level,
             "gauge_seats": reference_users.seats(applied),
         }
 
@@ -632,6 +639,10 @@ class Oracle:
         polarity, themes = self._read_text(_text_in(event) or "", event.data.get("language"))
         return {"time": event.time, "polarity": polarity, "themes": list(themes)}
 
+    def _fact_seats(self) -> Members | None:
+        written = _latest(event for event in self._of("account-events") if _facts_written(event).get("seats") is not None)
+        return None if written is None else {"time": written.time, "seats": _facts_written(written)["seats"]}
+
     def _surveys(self) -> Members:
         months, _ = self._survey_months()
         return {
@@ -652,8 +663,8 @@ class Oracle:
         if any(newest > as_of_us for newest in state["newest"].values()):
             msg = "as_of is before the newest event of the account"
             raise ValueError(msg)
-        feeds = (
-            (state["usage"]["used_at"] is not None, _usage_measures(state, as_of_us)),
+        feeds: Sequence[tuple[bool, Mapping[str, Fraction | None]]] = (
+            (state["usage"]["used_at"] is not None, _usage_measures(state | {"fact_seats": self._fact_seats()}, as_of_us)),
             ("ticket-events" in state["newest"], _ticket_measures(state, as_of_us)),
             ("payment-events" in state["newest"], _payment_measures(state, as_of_us)),
         )
@@ -664,13 +675,14 @@ class Oracle:
         return combine(component_scores(self.measures(as_of_us), scorecard), scorecard)
 
 
-def _usage_measures(state: Members, as_of_us: int) -> dict[str, Fraction]:
+def _usage_measures(state: Members, as_of_us: int) -> dict[str, Fraction | None]:
     today = as_of_us // DAY
     days = {int(day): count for day, count in state["usage"]["days"].items()}
     events = _by_window("usage_events", days, today)
     return {
         **events,
         **_by_window("usage_active_days", dict.fromkeys(days, 1), today),
+        **reference_users.measures(state, days, today),
         "usage_idle_days": Fraction(today - (state["usage"]["used_at"] or 0) // DAY),
         "usage_pace": 4 * events["usage_events_7"] / (events["usage_events_28"] or 1),
     }

@@ -3,7 +3,10 @@
 It takes the events of `deploy.verify.reference` by what they have (`time`, `type`, `data`), and imports nothing of the product.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from itertools import pairwise
+from statistics import median
 from typing import Any, TypeAlias
 
 from xxhash import xxh3_64_intdigest
@@ -59,3 +62,45 @@ def seats(applied: Sequence[Event]) -> Members | None:
     """Give the seats that the latest gauge which tells any has told; of several at one instant the most."""
     told = [(event.time, event.data["seats"]) for event in applied if event.type == "usage.gauge" and event.data.get("seats") is not None]
     return None if not told else {"time": max(told)[0], "seats": max(told)[1]}
+
+
+def seats_known(state: Members) -> int:
+    """Find the seats that were told last, by a gauge or as a fact; 0 when none are known."""
+    told = [(each["time"], each["seats"]) for each in (state["gauge_seats"], state["fact_seats"]) if each is not None]
+    return max(told)[1] if told else 0
+
+
+def measures(state: Members, uses: Mapping[int, int], today: int) -> dict[str, Fraction | None]:
+    """Give the measures of section 6 that are about users, seats and the account's own pace, from its uses by day."""
+    stands_for = 2 ** state["users_level"]
+    active = {
+        width: [[day for day in user["days"] if today - width < day <= today] for user in state["user_days"].values()]
+        for width in (1, 7, 28)
+    }
+    counts = {width: stands_for * sum(map(bool, found)) for width, found in active.items()}
+    user_days, month, seats = stands_for * sum(map(len, active[28])), counts[28], seats_known(state)
+    return {
+        **{f"usage_users_{width}": Fraction(count) for width, count in counts.items()},
+        "usage_stickiness": Fraction(user_days, 28 * month) if month else None,
+        "usage_days_per_user": Fraction(user_days, month) if month else None,
+        "usage_seats_used": min(Fraction(month, seats), Fraction(1)) if seats else None,
+        "usage_seats_used_raw": Fraction(month, seats) if seats else None,
+        "usage_trend": _trend(uses, today),
+        "usage_slipping": _slipping(state, uses, today),
+    }
+
+
+def _trend(uses: Mapping[int, int], today: int) -> Fraction | None:
+    weeks = [sum(count for day, count in uses.items() if today - 7 * (week + 1) < day <= today - 7 * week) for week in range(12)]
+    old = weeks[4:]
+    while old and not old[-1]:
+        old.pop()
+    baseline = Fraction(median(map(Fraction, old))) if old else Fraction(0)
+    return min(Fraction(sum(weeks[:3]), 3) / baseline / Fraction(85, 100), Fraction(1)) if baseline else None
+
+
+def _slipping(state: Members, uses: Mapping[int, int], today: int) -> Fraction:
+    days = sorted(day for day in uses if today - 91 < day <= today)
+    gaps = [Fraction(after - before) for before, after in pairwise(days)]
+    usual = max(3 * Fraction(median(gaps)) if gaps else Fraction(0), Fraction(7))
+    return Fraction(today - (state["usage"]["used_at"] or 0) // DAY) / usual

@@ -15,6 +15,7 @@ from deploy.verify import reference as oracle
 from deploy.verify.equality import differences
 from models import users
 from models.columns import Columns
+from models.measures import MEASURES, Instant, missing
 from models.row import VISITS
 from models.times import DAY_US
 from models.view import state_view
@@ -97,6 +98,28 @@ def test_any_history_of_users_is_what_the_second_implementation_makes_of_it(seed
     """Late, in any order within the grace, sent again, of nobody; in any batches, and with crashes."""
     records = crowd(seed, 400, people, days)
     assert_agree(read(records, (1, 3, 40, 400), seed, crash_share=0.05), records)
+
+
+@unhurried(25)
+@given(seed=st.integers(0, 2**32), days=st.sampled_from([5, 60, 150]), later=st.integers(0, 120), cap=st.sampled_from([8, 10_000]))
+def test_measures_of_users_are_those_of_the_second_implementation(seed: int, days: int, later: int, cap: int) -> None:
+    """Active users, stickiness, seats, trend and slipping, at the newest event and up to months later; of a sample, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(users, "USERS_MAX", cap)
+        records = crowd(seed, 300, 40, days)
+        told_seats = {"name": "Acme", "seats": Random(seed).randrange(30)}
+        records.append({**use(0, days, None, account="a0"), "id": "f", "type": "account.updated", "data": told_seats})
+        columns = read(records).partition.columns
+    accounts, _ = oracle.replay([(topic_of(record), record) for record in records])
+    as_of = columns.newest[: len(columns)].max(axis=1) + later * DAY_US
+    at = Instant(columns, np.arange(len(columns)), as_of)
+    for key, slot in columns.slots.items():
+        account = accounts[key.decode()]
+        account.assume_sample(int(columns.users_level[slot]))
+        for name, value in account.measures(int(as_of[slot])).items():
+            if name.startswith("usage_"):
+                measured = None if missing(name, at)[slot] else int(MEASURES[name](at)[slot])
+                assert (name, measured) == (name, None if value is None else oracle.half_up(value * 10_000))
 
 
 @unhurried(25)
