@@ -92,6 +92,9 @@ def _option(flag: str, variable: str, text: str) -> typer.models.OptionInfo:
 Bootstrap = Annotated[str | None, _option("--bootstrap", "KAFKA_BOOTSTRAP", "Brokers, host:port[,host:port].")]
 AppId = Annotated[str | None, _option("--app-id", "CHURNWATCH_APP_ID", "Names this installation.")]
 TopicPrefix = Annotated[str | None, _option("--topic-prefix", "CHURNWATCH_TOPIC_PREFIX", "Goes before every topic.")]
+_USERS_SHOWN = 20
+"""Users of an account that `state` prints for a person."""
+
 DataDir = Annotated[Path | None, _option("--data-dir", "CHURNWATCH_DATA_DIR", "Local copy of the state.")]
 InstanceId = Annotated[str | None, _option("--instance-id", "CHURNWATCH_INSTANCE_ID", "Static membership.")]
 MetricsHost = Annotated[str | None, _option("--metrics-host", "CHURNWATCH_METRICS_HOST", "Address of the probes.")]
@@ -164,6 +167,8 @@ def state(
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False, allow_nan=False))
     else:
+        if len(users := found["state"]["user_days"]) > _USERS_SHOWN:
+            found["state"]["user_days"] = f"{len(users)} users; --json prints each"
         typer.echo(yaml.safe_dump(found, sort_keys=False, allow_unicode=True), nl=False)
 
 

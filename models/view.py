@@ -6,10 +6,12 @@ import msgspec
 import numpy as np
 
 from models.columns import Columns
+from models.fixed import SCALE
 from models.fold import read_part
 from models.health import BAND_NAMES
 from models.input_topics import INPUT_TOPICS
 from models.lifecycle import Lifecycle, Signup
+from models.measures import MEASURES, Instant, missing
 from models.monthly import Months
 from models.months import format_month
 from models.parts import Number, Write
@@ -57,7 +59,7 @@ def state_view(columns: Columns, slot: int) -> View:
 
 
 def assessment_view(columns: Columns, slot: int) -> View:
-    """The assessment of an account that was published last, and its alert; points and shares, not ten-thousandths."""
+    """The assessment of an account that was published last, its measures of usage then, and its alert; no ten-thousandths."""
     as_of = int(columns.as_of[slot])
     return {
         "as_of": None if as_of == NEVER else as_of,
@@ -68,6 +70,7 @@ def assessment_view(columns: Columns, slot: int) -> View:
             name: {"score": _points(columns.component[slot, i]), "contribution": _points(columns.contribution[slot, i])}
             for i, name in enumerate(COMPONENTS)
         },
+        "measures": {} if as_of == NEVER else _measures(columns, slot, as_of),
         "alert": {
             "condition": int(columns.alert_condition[slot]),
             "severity": int(columns.alert_severity[slot]),
@@ -75,6 +78,13 @@ def assessment_view(columns: Columns, slot: int) -> View:
             "sequence": int(columns.alert_sequence[slot]),
         },
     }
+
+
+def _measures(columns: Columns, slot: int, as_of: int) -> View:
+    """What every account has of usage, whatever the scorecard looks at; null is missing."""
+    at = Instant(columns, np.array([slot]), np.array([as_of]))
+    names = [name for name in MEASURES if name.startswith("usage_")]
+    return {name: None if missing(name, at)[0] else int(MEASURES[name](at)[0]) / SCALE for name in names}
 
 
 def _points(fixed: Any) -> float | None:

@@ -520,7 +520,7 @@ def test_measures_are_missing_until_their_feed_was_heard_of() -> None:
         "tickets_open",
         "tickets_open_urgent",
     }
-    assert len(measures) == 25
+    assert len(measures) == 34
 
 
 def test_usage_windows_end_with_the_day_of_the_instant() -> None:

@@ -18,7 +18,7 @@ from models.columns import Columns
 from models.measures import MEASURES, Instant, missing
 from models.row import VISITS
 from models.times import DAY_US
-from models.view import state_view
+from models.view import assessment_view, state_view
 from tests.support.generate import rfc3339, topic_of
 from tests.support.memory_worker import MemoryWorker, definition, log_of
 from tests.support.profiles import unhurried
@@ -193,6 +193,18 @@ def test_who_was_silent_for_more_than_400_days_is_not_told() -> None:
     stored = read(many).partition.columns.parts["users"].encoded(0)
     assert stored is not None
     assert len(stored) == 16 * (VISITS - 1)  # ana is gone, and one of the sixteen waits in the row
+
+
+def test_the_view_of_an_account_has_its_measures() -> None:
+    """As of its last assessment, in units: two users, one of them on two days; no seats are known, and no baseline."""
+    worker = read(history([(0, "ana"), (1, "ana"), (1, "ben")]))
+    worker.partition.assess_touched()
+    worker.partition.columns.as_of[0] = (FIRST + 1) * DAY_US + 5
+    measures = assessment_view(worker.partition.columns, 0)["measures"]
+    assert measures["usage_users_1"] == measures["usage_users_28"] == 2
+    assert measures["usage_days_per_user"] == 1.5
+    assert measures["usage_stickiness"] == 0.0536  # three user-days of 56
+    assert measures["usage_seats_used"] is measures["usage_trend"] is None
 
 
 def test_what_is_nobodys_use_makes_no_user() -> None:
