@@ -17,6 +17,7 @@ from deploy.simulate.truth_life import Life
 from deploy.simulate.truth_money import Purse
 from deploy.simulate.truth_surveys import Opinions
 from deploy.simulate.truth_tickets import ticket_figures
+from deploy.simulate.truth_users import Users
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -54,6 +55,7 @@ class _Account:
     purse: Purse
     opinions: Opinions
     life: Life
+    users: Users
     figures: dict[int, Figures]
 
 
@@ -69,19 +71,21 @@ class Truth:
 
     def hear(self, decision: d.Decision) -> None:
         """Note a decision. What is after the end is not there."""
-        if isinstance(decision, d.Used | d.Failure | d.Snapshot) or decision.at > self.as_of:
+        if isinstance(decision, d.Failure | d.Snapshot) or decision.at > self.as_of:
             return
         if isinstance(decision, d.Spent):
             self._books.hear(decision)
             return
         if isinstance(decision, d.Joined):
             self._accounts[decision.account] = _Account(
-                decision.segment, Purse(decision.currency), Opinions(), Life(decision, self.as_of), {}
+                decision.segment, Purse(decision.currency), Opinions(), Life(decision, self.as_of), Users(self.as_of), {}
             )
         account = self._accounts[decision.account]
         if isinstance(decision, d.Changed) and decision.segment is not None:
             account.segment = decision.segment
         match decision:
+            case d.Used():
+                account.users.hear(decision.user, decision.at)
             case d.Agreed() | d.Invoiced() | d.Ordered() | d.GaveBack():
                 account.purse.hear(decision, self.as_of)
             case d.Ticket():
@@ -100,7 +104,7 @@ class Truth:
             by_month = account.purse.figures(self.windows)
             for place, window in enumerate(self.windows):
                 own = by_month[place]
-                own |= account.figures.get(place, {}) | account.opinions.figures(window)
+                own |= account.figures.get(place, {}) | account.opinions.figures(window) | account.users.figures(window)
                 own |= account.life.figures(window, account.purse.pays_from) | _acquired(account, own)
             for place, own in by_month.items():
                 total = found.setdefault(self.windows[place].text, {}).setdefault(

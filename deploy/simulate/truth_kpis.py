@@ -117,6 +117,7 @@ def _nps(sums: _Sums) -> Value:
 
 KPIS: Final[dict[str, Callable[[_Sums], Value]]] = {
     "mrr": lambda s: s.money("mrr_end"),
+    "arpu": lambda s: _over(s.money("mrr_end"), s["active_users_28d"]),
     "arr": lambda s: 12 * s.money("mrr_end"),
     "arpa": lambda s: _over(s.money("mrr_end"), s["customers_end"] - s["customers_end_paused"]),
     "net_new_mrr": lambda s: s.money("mrr_end") - s.money("mrr_start"),
@@ -176,6 +177,11 @@ KPIS: Final[dict[str, Callable[[_Sums], Value]]] = {
     "first_response_median": lambda s: _median(s.by_label("first_responses"), s.by_label("first_responses_waiting")),
     "resolution_median": lambda s: _median(s.by_label("resolutions"), {}),
     "first_contact_resolution": lambda s: _percent(s["fcr_resolved"], s["fcr_solved"]),
+    "tickets_per_100_users": lambda s: _over(100 * s["tickets_created_28d"], s["active_users_28d"]),
+    "dau": lambda s: Fraction(s["active_users_1d"]),
+    "wau": lambda s: Fraction(s["active_users_7d"]),
+    "mau": lambda s: Fraction(s["active_users_28d"]),
+    "stickiness": lambda s: _over(Fraction(s["user_days_28d"], 28), s["active_users_28d"]),
     "nps": _nps,
     "csat": lambda s: _percent(s.all_of("csat_positive"), s.all_of("csat_answers")),
     "ces": lambda s: _percent(s.all_of("ces_positive"), s.all_of("ces_answers")),
