@@ -388,6 +388,8 @@ class Calendar:
 Figures = dict[Key, int]
 """Figures of an account in a month; what is 0 may be absent."""
 
+_key = lru_cache(1 << 14)(Key)  # there are few, and they are asked for often
+
 
 @dataclass(slots=True)
 class _Standing:
@@ -527,7 +529,7 @@ class _Walk:
 
     def _note(self, name: str, amount: int, currency: str = "") -> None:
         if self._month is not None and amount:
-            key = Key(name, "", currency)
+            key = _key(name, "", currency)
             self._month.moved[key] = self._month.moved.get(key, 0) + amount
 
     def _move(self, group: list[tuple[int, list[tuple[int, Step]]]]) -> None:
@@ -632,7 +634,7 @@ class _Walk:
         }
         for name, count in counts.items():
             if count:
-                figures[Key(name)] = int(count)
+                figures[_key(name)] = int(count)
         self._lifetime(figures, at)
         self._amounts(figures, month, self._worth(self._calendar.starts[month.number - self._calendar.first]))
         for name, flag in (("mrr_delinquent", Is.DELINQUENT), ("mrr_pending_churn", Is.ENDING)):
@@ -657,7 +659,7 @@ class _Walk:
     @staticmethod
     def _put(figures: Figures, name: str, amount: int, currency: str) -> None:
         if amount:
-            key = Key(name, "", currency)
+            key = _key(name, "", currency)
             figures[key] = figures.get(key, 0) + amount
 
     def _lifetime(self, figures: Figures, at: int) -> None:
@@ -669,17 +671,17 @@ class _Walk:
         until = self._calendar.day_begins(at) if now.is_customer else now.customer_until
         months = str(max(until - now.first_paid, 0) // LIFETIME_MONTH_US)
         if now.is_customer:
-            figures[Key("lifetimes_running", months)] = 1
+            figures[_key("lifetimes_running", months)] = 1
         else:
-            figures[Key("lifetimes_ended", months)] = 1
+            figures[_key("lifetimes_ended", months)] = 1
             self._put(figures, "lifetime_days_ended", max(until - now.first_paid, 0) // DAY_US, "")
         cohort = format_month(self._calendar.month_of(now.first_paid))
-        figures[Key("cohort_accounts", cohort)] = 1
+        figures[_key("cohort_accounts", cohort)] = 1
         if now.is_customer:
-            figures[Key("cohort_paying", cohort)] = 1
+            figures[_key("cohort_paying", cohort)] = 1
         for currency, worth in now.worth.items():
             if worth:
-                figures[Key("cohort_mrr", cohort, currency)] = worth
+                figures[_key("cohort_mrr", cohort, currency)] = worth
 
 
 class Movement(NamedTuple):
@@ -721,12 +723,12 @@ def _look_back(months: dict[int, Figures]) -> None:
     for number in sorted(months):
         for key, amount in months[number].items():
             if key.name == "cohort_mrr" and key.label == format_month(number):
-                starts[Key("cohort_mrr_start", key.label, key.currency)] = amount
+                starts[_key("cohort_mrr_start", key.label, key.currency)] = amount
         if starts:
             months[number].update(starts)
     for number in sorted(months, reverse=True):
         figures = months[number]
-        is_later = is_later or Key("customers_end") in figures
+        is_later = is_later or _key("customers_end") in figures
         if is_later:
             for key in [key for key in figures if key.name == "cohort_accounts"]:
-                figures[Key("cohort_paying_unbounded", key.label)] = 1
+                figures[_key("cohort_paying_unbounded", key.label)] = 1

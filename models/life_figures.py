@@ -14,6 +14,9 @@ from models.times import DAY_US
 GRACE_US = 14 * DAY_US
 """How long after the end of a trial an account may begin to pay for it to have converted."""
 
+SOON_US = 90 * DAY_US
+"""How long before its renewal a contract is looked at."""
+
 _CARDS = {1: "card", 0: "no_card", None: "unknown"}
 _STATES = {"renewed": "renewed", "expanded": "renewed", "contracted": "renewed", "lapsed": "lapsed", "cancelled": "cancelled"}
 
@@ -39,8 +42,9 @@ def month_figures(facts: Facts, paying: Spans | None, valuation: Valuation, cale
     _count_renewals(life, valuation, calendar, found)
     deleted = facts.numbers.get("is_deleted")
     gone_at = deleted.at if deleted is not None and deleted.value == 1 else END_OF_TIME
+    since = facts.since
     for month, ends in zip(found, calendar.starts[1:], strict=True):
-        if facts.since <= min(ends - 1, now) < gone_at:
+        if since <= min(ends - 1, now) < gone_at:
             found[month][Key("accounts")] = 1
     return {month: dict(figures) for month, figures in found.items()}
 
@@ -123,6 +127,18 @@ def acquired(signup: Signup | None, new: dict[int, Figures], revenue: dict[int, 
     return found
 
 
+def renewing(facts: Facts, mrr: Figures, valuation: Valuation, now: int) -> Figures:
+    """The MRR that renews within 90 days: of the terms that end by then, where they say one, else all that the account has (`mrr_end`)."""
+    found: Figures = {}
+    due = [each for each in renewals(facts.life, now) if now < each.due <= now + SOON_US and each.outcome is None and each.term is not None]
+    for told in [each.term.mrr for each in due if each.term is not None and each.term.mrr is not None]:
+        key = Key("mrr_renewing_at_risk", "", valuation.reporting(told.currency))
+        found[key] = found.get(key, 0) + valuation.value(told.currency, told.amount_minor * MICRO, now)
+    if due and not found:
+        found = {Key("mrr_renewing_at_risk", "", key.currency): amount for key, amount in mrr.items() if key.name == "mrr_end"}
+    return found
+
+
 def changes_next(facts: Facts, now: int) -> int:
     """The least instant after `now` at which the figures may change with no event; the end of time when there is none."""
     life = facts.life
@@ -130,6 +146,7 @@ def changes_next(facts: Facts, now: int) -> int:
     later += [number.at for number in facts.numbers.values()]
     later += [at for at, _ in _counts(life)]
     later += [at for trial in life.trials.values() for at in (_started(trial), _deadline(trial)) if at is not None]
-    later += [at for term in life.terms.values() for at in (term.end, None if term.start is None else term.start.value) if at is not None]
+    later += [at for term in life.terms.values() for at in (term.end, term.end - SOON_US)]
+    later += [term.start.value for term in life.terms.values() if term.start is not None]
     later += [at for one in life.outcomes.values() for at in (one.at, one.end) if at is not None]
     return oldest(at for at in later if at > now)

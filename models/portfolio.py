@@ -22,6 +22,7 @@ from models import life_figures, support_figures, surveys_figures, turnover
 from models.columns import Columns
 from models.commands import Commands
 from models.fold import read_part
+from models.health import BAND_NAMES, Band
 from models.kpi.figures import FIGURES, Key, read_key
 from models.kpi.rates import Rate, valuation_of
 from models.ledger import FOREVER_US, Calendar, Figures, Ledger, RevenueRules, Terms, Valuation, ledger_of
@@ -65,7 +66,10 @@ class PortfolioRules(Strict):
 
 
 Told = tuple[dict[int, Figures], int]
-"""What a provider says of an account: its figures by month, and when they change next with no event (`FOREVER_US`: never)."""
+"""What a provider says of an account: its figures by month, and when they change next with no event (`FOREVER_US`: never).
+
+Those of other providers are put into the same mappings after it.
+"""
 
 Provider = Callable[["Account"], Told]
 """Figures of an account in the months of its calendar, made of one of its parts or of several; pure."""
@@ -148,8 +152,10 @@ def life_of(account: Account) -> Told:
     """The life of an account besides payments, tickets and surveys."""
     facts, now = account.part("facts"), account.calendar.now
     paying = account.ledger.paying if account.has("payment") else None
-    next_at = life_figures.changes_next(facts, now)
-    return life_figures.month_figures(facts, paying, account.accounting.valuation, account.calendar), next_at
+    months = life_figures.month_figures(facts, paying, account.accounting.valuation, account.calendar)
+    mrr = account.ledger.months.get(account.calendar.last, {}) if account.has("payment") else {}
+    months[account.calendar.last] |= life_figures.renewing(facts, mrr, account.accounting.valuation, now)
+    return months, life_figures.changes_next(facts, now)
 
 
 def each_month(
@@ -315,7 +321,6 @@ class Book:
         self._due: list[tuple[int, int]] = []
         self._due_at: dict[int, int] = {}
         self._seen: set[str] = set()
-        self._told: set[str] = set()
         self._next = 0
         self._is_passing = False
         self._is_stale = False
@@ -332,6 +337,10 @@ class Book:
     def touch(self, slot: int) -> None:
         """A part of an account has changed."""
         self._touched.add(slot)
+
+    def shift(self) -> None:
+        """The bands of some accounts have changed: they are looked up when the figures are summed, nobody is looked at anew."""
+        self._is_moved = True
 
     def revalue(self, accounting: Accounting) -> None:
         """Make everything anew by another accounting, as on a new day."""
@@ -443,11 +452,10 @@ class Book:
                 told, next_at = provider(account)
                 due_at = min(due_at, next_at)
                 for month, figures in told.items():
-                    if calendar.first <= month <= calendar.last:
-                        months.setdefault(month, {}).update(figures)
-        for name in {key.name for figures in months.values() for key in figures} - self._told:
-            self._told.add(name)
-            self._seen.add(_KIND_OF.get(name, name))
+                    if month in months:
+                        months[month].update(figures)
+                    elif calendar.first <= month <= calendar.last:
+                        months[month] = figures
         segment = account.part("facts").text("segment") if account.has("facts") else None
         segments = self._accounting.segments
         return months, due_at, segments.index(segment) if segment in segments else len(segments) - 1
@@ -477,12 +485,15 @@ class Book:
         self._is_moved = False
         totals: Totals = {**self._closed, **self._recent()}
         currencies = sorted({key.currency for total in totals.values() for key in total if key.currency})
-        zeros = {Key(*each): 0 for each in self._zeros(currencies)}
+        kinds = self._seen | {_KIND_OF[key.name] for total in totals.values() for key in total if key.name in _KIND_OF}
+        zeros = {Key(*each): 0 for each in self._zeros(kinds, currencies)}
         calendar = self._begun
         found: list[tuple[bytes, bytes | None]] = []
         as_of = format_us(now_us)
         for month in range(calendar.first, calendar.last + 1):
             for place, segment in enumerate(self._accounting.segments):
+                if month == calendar.last and "renewals" in kinds:
+                    zeros |= {Key("mrr_renewing_at_risk", "", currency): 0 for currency in currencies}
                 figures = {str(key): value for key, value in (zeros | totals.get((month, place), {})).items() if value or not key.label}
                 key = record_key(self._partition, format_month(month), segment)
                 if self._said.get(key) != figures:
@@ -511,24 +522,40 @@ class Book:
             self._said.pop(key, None)
         return [(key, None) for key in new]
 
-    def _zeros(self, currencies: Iterable[str]) -> Iterator[tuple[str, str, str]]:
-        for part in sorted(self._seen):
-            for name in ZEROS.get(part, ()):
+    @staticmethod
+    def _zeros(kinds: Iterable[str], currencies: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+        for kind in sorted(kinds):
+            for name in ZEROS.get(kind, ()):
                 for currency in currencies if FIGURES[name].is_money else ("",):
                     yield name, "", currency
 
     def _recent(self) -> Totals:
-        """The sums of the recent months, by segment."""
+        """The sums of the recent months, by segment; those of the running one by band, too."""
         keys = list(self._ids)
-        by_segment: dict[int, list[bytes]] = {}
-        for segment, packed in self._packed.values():
-            by_segment.setdefault(segment, []).append(packed)
+        bands = self._columns.band
+        together: dict[tuple[int, int], list[bytes]] = {}
+        for slot, (segment, packed) in self._packed.items():
+            together.setdefault((segment, int(bands[slot])), []).append(packed)
         totals: Totals = {}
-        for segment, many in by_segment.items():
+        for (segment, band), many in together.items():
             sums = np.zeros(2 * len(keys), np.int64)
             pairs = np.frombuffer(b"".join(many), np.int64).reshape(-1, 2)
             np.add.at(sums, pairs[:, 0], pairs[:, 1])
             for (month, key), low, high in zip(keys, sums[::2].tolist(), sums[1::2].tolist(), strict=True):
-                if value := (high << LIMB_BITS) + low:
-                    totals.setdefault((month, segment), {})[key] = value
+                value = (high << LIMB_BITS) + low
+                for told in _banded(key, band, is_running=month == self._begun.last) if value else ():
+                    total = totals.setdefault((month, segment), {})
+                    total[told] = total.get(told, 0) + value
         return totals
+
+
+def _banded(key: Key, band: int, *, is_running: bool) -> Iterator[Key]:
+    """The figures that a sum over accounts in a band goes into."""
+    if key.name != "mrr_renewing_at_risk" or band in _AT_RISK:
+        yield key
+    if is_running and (name := _BY_BAND.get(key.name)) is not None:
+        yield Key(name, BAND_NAMES[band], key.currency)
+
+
+_BY_BAND = {"customers_end": "customers_by_band", "mrr_end": "mrr_by_band"}
+_AT_RISK = frozenset({Band.CRITICAL, Band.AT_RISK, Band.WATCH})

@@ -485,6 +485,8 @@ class Partition:
         columns = self.columns
         columns.score[slots] = found.score[which]
         columns.coverage[slots] = found.coverage[which]
+        if (columns.band[slots] != found.band[which]).any():
+            self.book.shift()
         columns.band[slots] = found.band[which]
         columns.component[slots] = found.component[which]
         columns.contribution[slots] = found.contribution[which]

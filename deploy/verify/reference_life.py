@@ -63,6 +63,19 @@ class Life:
                         own[total] = own.get(total, 0) + sign * amount
         return found
 
+    def renewing(self, now: int, end: Mapping[str, int]) -> Figures:
+        """Compute the MRR that renews within 90 days; `end` is what the account has, by currency."""
+        found: Figures = {}
+        is_any = False
+        for due, _, outcome, mrr in self._renewed(now):
+            if now < due <= now + 90 * DAY and outcome is None:
+                is_any = True
+                for amount, contracted in mrr:
+                    currency, worth = self._money(contracted, amount * 1_000_000, now)
+                    name = f"mrr_renewing_at_risk@{currency}"
+                    found[name] = found.get(name, 0) + worth
+        return found if found or not is_any else {f"mrr_renewing_at_risk@{currency}": amount for currency, amount in end.items()}
+
     def _objects(self, kind: str) -> list[Object]:
         return objects(self._applied, KINDS[kind])
 
@@ -127,7 +140,8 @@ class Life:
             return True
         return says and any(began < start and (ended is None or ended > start) for began, ended in spans)
 
-    def _renewals(self, now: int) -> Iterator[tuple[int, str, int]]:
+    def _renewed(self, now: int) -> Iterator[tuple[int, str, str | None, list[tuple[int, str]]]]:
+        """Give each renewal: when it is due, its contract, what became of it, and the MRR that its term names."""
         terms = [one.view for one in self._objects("terms") if one.last == math.inf]
         outcomes = [one for one in self._objects("renewal_outcomes") if one.last == math.inf]
         told: dict[tuple[str, int], list[tuple[tuple[int, str], str]]] = {(t["contract_id"], t["term_end"]): [] for t in terms}
@@ -140,6 +154,10 @@ class Life:
             begun = [t for t in terms if t["contract_id"] == contract and t["term_start"] is not None and due <= t["term_start"] <= now]
             outcome = max(said)[1] if said else "renewed" if begun else None
             mrr = [t["mrr"] for t in terms if (t["contract_id"], t["term_end"]) == (contract, due) and t["mrr"] is not None]
+            yield due, contract, outcome, mrr
+
+    def _renewals(self, now: int) -> Iterator[tuple[int, str, int]]:
+        for due, _, outcome, mrr in self._renewed(now):
             for state in ("due", *([MEANS[outcome]] if outcome else [])):
                 yield due, f"renewals_{state}", 1
                 for amount, contracted in mrr:

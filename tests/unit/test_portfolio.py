@@ -19,6 +19,7 @@ from deploy.verify import reference as oracle
 from deploy.verify.reference_portfolio import added_up, portfolio
 from models import support
 from models.columns import Columns
+from models.health import BAND_NAMES
 from models.kpi.figures import FIGURES
 from models.ledger import RevenueRules
 from models.portfolio import PROVIDERS, ZEROS, Accounting, Book, PortfolioRules, each_month, read_record
@@ -75,9 +76,9 @@ def shares(history: Iterable[Record], count: int) -> list[list[Record]]:
     return parts
 
 
-def published(parts: Iterable[dict[bytes, Any]]) -> dict[str, dict[str, dict[str, int]]]:
+def published(parts: Iterable[dict[bytes, Any]], *, has_bands: bool = False) -> dict[str, dict[str, dict[str, int]]]:
     """Add up what partitions published."""
-    return added_up(record for part in parts for record in part.values() if record is not None)
+    return added_up((record for part in parts for record in part.values() if record is not None), has_bands=has_bands)
 
 
 @settings(max_examples=examples(15), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -155,6 +156,53 @@ def test_what_time_alone_changes_is_noticed_in_time(seed: int, zone: str) -> Non
         latest |= kept(worker.partition, now)
         fresh.crash()
         assert published([latest]) == published([kept(fresh.partition, now)])
+
+
+@unhurried(30)
+@given(seed=st.integers(0, 2**32))
+def test_bands_are_those_that_accounts_are_in(seed: int) -> None:
+    """Customers, MRR, and what renews within 90 days, of the running month only; bands that change are published."""
+    rng = Random(seed)
+    history = random_lives(rng, 60, 200)
+    accounts, _ = oracle.replay([(topic_of(record), record) for record in history])
+    worker = MemoryWorker(log_of(history), of_zone())
+    worker.run(rng)
+    now = max(parse_us(record["time"]) for record in history) - 3 * DAY_US
+    latest: dict[bytes, Any] = {}
+    for _ in range(2):
+        columns = worker.partition.columns
+        bands = rng.choices(list(BAND_NAMES), k=len(columns))
+        columns.band[: len(columns)] = bands
+        worker.partition.book.shift()
+        latest |= kept(worker.partition, now, 50)
+        told = published([latest], has_bands=True)
+        of = {id(accounts[key.decode()]): BAND_NAMES[band] for key, band in zip(columns.keys, bands, strict=True)}
+
+        def band_of(account: oracle.Oracle, of: dict[int, str] = of) -> str:
+            return of[id(account)]
+
+        assert told == portfolio(accounts.values(), now, segments=SEGMENTS, band_of=band_of)
+        running = [figures for _, figures in told[max(told)].items()]
+        for whole, by_band in (("customers_end", "customers_by_band{"), ("mrr_end@USD", "mrr_by_band{")):
+            for figures in running:
+                assert figures.get(whole, 0) == sum(value for name, value in figures.items() if name.startswith(by_band))
+
+
+def test_an_account_that_falls_into_another_band_is_published() -> None:
+    """Nobody says anything more: that it is silent is enough."""
+    used = [_event("usage.event", f"2026-01-{day:02}T12:00:00Z", {"event": "e", "user_id": "u", "count": 9}) for day in range(1, 31)]
+    worker = MemoryWorker(log_of([*used, _event("subscription.upserted", "2026-01-02T00:00:00Z", PAYING)]), of_zone())
+    worker.wall_us = parse_us("2026-01-30T13:00:00Z")
+    worker.run(Random(0))
+    first = kept(worker.partition, worker.wall_us)[b"0/2026-01/other"]["figures"]
+    worker.wall_us = parse_us("2026-02-25T13:00:00Z")
+    while worker.tick():
+        pass
+    later = kept(worker.partition, worker.wall_us)[b"0/2026-02/other"]["figures"]
+    name = "customers_by_band"
+    before, after = ({key for key in figures if key.startswith(name)} for figures in (first, later))
+    assert len(before) == len(after) == 1
+    assert before != after
 
 
 def test_what_did_not_change_is_not_said_again() -> None:
