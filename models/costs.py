@@ -18,11 +18,9 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from models.events import CostRecorded
+from models.kpi.figures import MICRO
 from models.months import first_day, local_time
 from models.times import parse_us
-
-MICRO: Final = 1_000_000
-"""Millionths in a minor unit."""
 
 _NOON: Final = time(12)
 _pack = msgspec.msgpack.Encoder(order="deterministic").encode

@@ -19,24 +19,19 @@ from pydantic import Field, model_validator
 
 from models.changes import MONTH_US, Change, History, Price, changes_of, read_price
 from models.fixed import half_up
-from models.kpi.figures import Key
+from models.kpi.figures import MICRO, Key
 from models.kpi.money import exponent
 from models.months import begins, day_begins, first_day, format_month, month_of
 from models.payments import Payment
+from models.revenue import PAYING, Pricing, Reduction, months_factor, reduced
 from models.scorecard import Strict
 from models.times import DAY_US, MINUTE_US
-
-MICRO = 1_000_000
-"""Millionths in one."""
 
 MONTHS_KEPT = 24
 """Months of which figures are made besides the one that runs."""
 
 LIFETIME_MONTH_US = 365 * DAY_US // 12
 """A month of 365/12 days, by which lifetimes are counted."""
-
-PAYING = frozenset({"active", "past_due"})
-"""Statuses that carry MRR."""
 
 FOREVER_US = 2**62
 """Later than any instant that an event can name."""
@@ -122,7 +117,7 @@ class Terms:
     is_immediate: bool
     merge: int
     expiry: int
-    pricing: "Pricing"
+    pricing: Pricing
 
     @classmethod
     def of(cls, rules: RevenueRules) -> Self:
@@ -139,14 +134,6 @@ class Terms:
         )
 
 
-class Pricing(NamedTuple):
-    """The rules that decide what a price comes to in a month."""
-
-    discounts: str = "forever"
-    include_metered: bool = False
-    weeks_per_month: Decimal | None = None
-
-
 class Monthly(NamedTuple):
     """What a price comes to: MRR, in which currency, how long what is paid lasts at the most, and whether it is paid by the year."""
 
@@ -156,32 +143,20 @@ class Monthly(NamedTuple):
     is_annual: bool
 
 
-_MONTHS = {"month": Fraction(1), "year": Fraction(1, 12), "quarter": Fraction(1, 3), "half_year": Fraction(1, 6)}
-_MONTHS["week"] = Fraction("365.25") / 12 / 7
-_MONTHS["day"] = Fraction("365.25") / 12
-
-
-def _factor(interval: str, count: int, weeks: Decimal | None) -> Fraction:
-    if interval == "week" and weeks is not None:
-        return Fraction(weeks) / count
-    return _MONTHS[interval] / count
-
-
 def exact_mrr(price: Price, pricing: Pricing) -> Fraction:
     """The exact MRR of a price in minor units, never below 0."""
-    weeks = pricing.weeks_per_month
     total = Fraction(0)
     for item in price.items:
         if pricing.include_metered or not item.is_metered:
-            total += Fraction(Decimal(item.unit)) * item.quantity * _factor(item.interval, item.count, weeks)
-    for discount in sorted(price.discounts, key=lambda each: each.percent is None):
-        if pricing.discounts == "none" or (pricing.discounts == "forever" and discount.duration != "forever"):
-            continue
-        if discount.percent is not None:
-            total *= 1 - Fraction(Decimal(str(discount.percent))) / 100
-        elif discount.amount_minor is not None and price.items:
-            total -= discount.amount_minor * _factor(price.items[0].interval, price.items[0].count, weeks)
-    return max(total, Fraction(0))
+            total += Fraction(Decimal(item.unit)) * item.quantity * months_factor(item.interval, item.count, pricing.weeks_per_month)
+    if not price.items:
+        return total
+    often = months_factor(price.items[0].interval, price.items[0].count, pricing.weeks_per_month)
+    reductions = [
+        Reduction(None if each.percent is None else Decimal(str(each.percent)), each.amount_minor, each.duration)
+        for each in price.discounts
+    ]
+    return reduced(total, often, reductions, pricing)
 
 
 @lru_cache(1 << 16)
@@ -190,7 +165,7 @@ def monthly(stored: bytes, pricing: Pricing) -> Monthly:
     price = read_price(stored)
     micro = exact_mrr(price, pricing) * MICRO
     counted = [item for item in price.items if pricing.include_metered or not item.is_metered]
-    lengths = [int(MONTH_US / (_MONTHS[item.interval] / item.count)) for item in counted]
+    lengths = [int(MONTH_US / (months_factor(item.interval, item.count))) for item in counted]
     lasts = max([MONTH_US, *lengths])
     return Monthly(half_up(micro.numerator, micro.denominator), price.currency, lasts, lasts >= 12 * MONTH_US)
 

@@ -11,9 +11,10 @@ from models.fixed import half_up
 PAYING = frozenset({"active", "past_due"})
 """Statuses that carry MRR: a trial has none until it converts, a delinquent subscription keeps it during dunning."""
 
-_MONTHS = {"month": Fraction(1), "year": Fraction(1, 12), "quarter": Fraction(1, 3), "half_year": Fraction(1, 6)}
-_MONTHS["week"] = Fraction("365.25") / 12 / 7
-_MONTHS["day"] = Fraction("365.25") / 12
+MONTHS = {"month": Fraction(1), "year": Fraction(1, 12), "quarter": Fraction(1, 3), "half_year": Fraction(1, 6)}
+MONTHS["week"] = Fraction("365.25") / 12 / 7
+MONTHS["day"] = Fraction("365.25") / 12
+"""How often a month an interval begins."""
 
 Number = int | Fraction | Decimal
 
@@ -57,7 +58,7 @@ def months_factor(interval: str, count: int, weeks_per_month: Number | None = No
     """How many of a price are due in a month, for a price of every `count` intervals."""
     if interval == "week" and weeks_per_month is not None:
         return Fraction(weeks_per_month) / count
-    return _MONTHS[interval] / count
+    return MONTHS[interval] / count
 
 
 def monthly(lines: Sequence[Line], reductions: Iterable[Reduction], pricing: Pricing = STANDARD) -> Fraction:
@@ -71,11 +72,12 @@ def monthly(lines: Sequence[Line], reductions: Iterable[Reduction], pricing: Pri
         return Fraction(0)
     often = [months_factor(line.interval, line.every, pricing.weeks_per_month) for line in counted]
     full = [Fraction(line.unit) * Fraction(line.quantity) * times for line, times in zip(counted, often, strict=True)]
-    own = [_reduced(amount, times, line.reductions, pricing) for line, amount, times in zip(counted, full, often, strict=True)]
-    return _reduced(sum(own, Fraction(0)), often[0], reductions, pricing)
+    own = [reduced(amount, times, line.reductions, pricing) for line, amount, times in zip(counted, full, often, strict=True)]
+    return reduced(sum(own, Fraction(0)), often[0], reductions, pricing)
 
 
-def _reduced(amount: Fraction, often: Fraction, reductions: Iterable[Reduction], pricing: Pricing) -> Fraction:
+def reduced(amount: Fraction, often: Fraction, reductions: Iterable[Reduction], pricing: Pricing) -> Fraction:
+    """An amount less its discounts, never below 0: percents first, then the amounts, which come off `often` times a month."""
     off = Fraction(0)
     for reduction in reductions:
         if pricing.discount_policy == "none" or (pricing.discount_policy == "forever" and reduction.duration != "forever"):

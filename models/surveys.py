@@ -10,6 +10,7 @@ import msgspec
 from models import events
 from models.columns import Columns
 from models.fixed import Ints, half_up
+from models.kpi.figures import MICRO
 from models.monthly import Months
 from models.parts import END_OF_TIME, Derived, let_go, oldest, rank
 from models.texts import Reading, ReadText
@@ -17,9 +18,6 @@ from models.times import DAY_US
 
 KEEP_US = 200 * DAY_US
 """Longer than other objects: a health score asks for the answers of 180 days."""
-
-MICRO = 1_000_000
-"""A score is kept in millionths."""
 
 
 class Answer(msgspec.Struct, array_like=True, gc=False):

@@ -5,11 +5,11 @@ from zoneinfo import ZoneInfo
 
 from models import monthly
 from models.fixed import SCALE, half_up
-from models.kpi.figures import key_of
+from models.kpi.figures import MICRO, key_of
 from models.monthly import Figures, Window
 from models.parts import oldest
 from models.sentiment import WEIGHTS, WINDOW_DAYS
-from models.surveys import MICRO, Answer, Surveys, answered, answers_of
+from models.surveys import Answer, Surveys, answered, answers_of
 from models.times import DAY_US
 
 RECENT_US = 180 * DAY_US

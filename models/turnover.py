@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from models.kpi.figures import Key
-from models.ledger import MICRO, Calendar, Figures, Valuation
+from models.kpi.figures import MICRO, Key
+from models.ledger import Calendar, Figures, Valuation
 from models.payments import Payment
 from models.takings import Settled, Sums, of_charge, of_invoice, of_refund, stamp
 from models.times import DAY_US

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.costs import MICRO, CostKey, days_of, latest, month_costs, share
+from models.costs import CostKey, days_of, latest, month_costs, share
 from models.decoding import Reason, decode_batch
 from models.events import CostRecorded
+from models.kpi.figures import MICRO
 from models.months import MONTH_MAX, UTC_ZONE, month_of, parse_month
 from models.times import DAY_US, HOUR_US, format_us, parse_us
 from tests.support.poison import Sent, text
