@@ -20,6 +20,12 @@ SOON_US = 90 * DAY_US
 _CARDS = {1: "card", 0: "no_card", None: "unknown"}
 _STATES = {"renewed": "renewed", "expanded": "renewed", "contracted": "renewed", "lapsed": "lapsed", "cancelled": "cancelled"}
 
+DEFAULT = "default"
+"""The checklist of steps that name none."""
+
+Checklists = Sequence[tuple[str, Sequence[str]]]
+"""Names and steps, in their order."""
+
 Spans = Sequence[tuple[int, int]]
 """When an account paid, `[start, end)`, in order."""
 
@@ -40,9 +46,7 @@ def month_figures(facts: Facts, paying: Spans | None, valuation: Valuation, cale
     for trial in life.trials.values():
         _count_trial(trial, paying, calendar, found)
     _count_renewals(life, valuation, calendar, found)
-    deleted = facts.numbers.get("is_deleted")
-    gone_at = deleted.at if deleted is not None and deleted.value == 1 else END_OF_TIME
-    since = facts.since
+    since, gone_at = facts.since, _gone_at(facts)
     for month, ends in zip(found, calendar.starts[1:], strict=True):
         if since <= min(ends - 1, now) < gone_at:
             found[month][Key("accounts")] = 1
@@ -127,6 +131,38 @@ def acquired(signup: Signup | None, new: dict[int, Figures], revenue: dict[int, 
     return found
 
 
+def onboarding(facts: Facts, checklists: Checklists, calendar: Calendar) -> dict[int, Figures]:
+    """How far an account is with the checklists that it has begun and not finished, as each month ends."""
+    found: dict[int, Figures] = {}
+    steps = facts.life.steps if checklists else {}
+    gone_at = _gone_at(facts)
+    for number, ends in enumerate(calendar.starts[1:] if steps else ()):
+        stop = min(ends - 1, calendar.now)
+        until = ends if stop < calendar.now else calendar.day_begins(calendar.now)
+        for name, order in checklists:
+            done = [(place, at) for place, at in enumerate(_reached(facts.life, name, order), 1) if at <= stop]
+            if done and done[-1][0] < len(order) and stop < gone_at:
+                own = found.setdefault(calendar.first + number, {Key("onboarding_accounts"): 1})
+                for figure, amount in (
+                    ("onboarding_steps_done", done[-1][0]),
+                    ("onboarding_steps", len(order)),
+                    ("onboarding_position_days", max(until - done[-1][1], 0) // DAY_US),
+                ):
+                    own[Key(figure)] = own.get(Key(figure), 0) + amount
+    return found
+
+
+def _reached(life: Lifecycle, checklist: str, order: Sequence[str]) -> list[int]:
+    """When each step of a checklist was completed; the end of time for those that were not."""
+    names = (checklist, "") if checklist == DEFAULT else (checklist,)
+    return [min((life.steps[key].at for name in names if (key := f"{name}\0{step}") in life.steps), default=END_OF_TIME) for step in order]
+
+
+def _gone_at(facts: Facts) -> int:
+    deleted = facts.numbers.get("is_deleted")
+    return deleted.at if deleted is not None and deleted.value == 1 else END_OF_TIME
+
+
 def renewing(facts: Facts, mrr: Figures, valuation: Valuation, now: int) -> Figures:
     """The MRR that renews within 90 days: of the terms that end by then, where they say one, else all that the account has (`mrr_end`)."""
     found: Figures = {}
@@ -145,6 +181,7 @@ def changes_next(facts: Facts, now: int) -> int:
     later = [facts.since]
     later += [number.at for number in facts.numbers.values()]
     later += [at for at, _ in _counts(life)]
+    later += [step.at for step in life.steps.values()]
     later += [at for trial in life.trials.values() for at in (_started(trial), _deadline(trial)) if at is not None]
     later += [at for term in life.terms.values() for at in (term.end, term.end - SOON_US)]
     later += [term.start.value for term in life.terms.values() if term.start is not None]

@@ -26,6 +26,7 @@ from models.health import BAND_NAMES, Band
 from models.kpi.figures import FIGURES, Key, read_key
 from models.kpi.rates import Rate, valuation_of
 from models.ledger import FOREVER_US, Calendar, Figures, Ledger, RevenueRules, Terms, Valuation, ledger_of
+from models.life_figures import Checklists
 from models.months import format_month, zone_of
 from models.scorecard import Strict
 from models.times import format_us
@@ -51,6 +52,10 @@ class PortfolioRules(Strict):
     segments: tuple[Segment, ...] = Field(
         default=(), max_length=50, description="segments that are reported for themselves; accounts of any other are in `other`"
     )
+    checklists: dict[Segment, Annotated[tuple[Segment, ...], Field(min_length=1, max_length=100)]] = Field(
+        default_factory=dict,
+        description="steps of each onboarding checklist, in their order; events that name no checklist are of `default`",
+    )
 
     @field_validator("time_zone")
     @classmethod
@@ -62,6 +67,9 @@ class PortfolioRules(Strict):
     def _are_distinct(self) -> Self:
         if len({*self.segments, OTHER}) != len(self.segments) + 1:
             raise ValueError(f"segments: each once, and `{OTHER}` is what the rest is called")
+        for name, steps in self.checklists.items():
+            if len({*steps}) != len(steps):
+                raise ValueError(f"checklists: each step of `{name}` once")
         return self
 
 
@@ -85,13 +93,15 @@ class Accounting:
     segments: tuple[str, ...]
     into: str | None = None
     rates: tuple[Rate, ...] = ()
+    checklists: Checklists = ()
 
     @classmethod
     def of(cls, revenue: RevenueRules, portfolio: PortfolioRules, rates: Sequence[Rate] = ()) -> Self:
         """The accounting of some rules, with the rates of the file; each currency stands for itself without any."""
         into, rows = revenue.reporting_currency, tuple(rates)
         segments = (*portfolio.segments, OTHER)
-        return cls(Terms.of(revenue), valuation_of(into, rows, {}), zone_of(portfolio.time_zone), segments, into, rows)
+        checklists = tuple(portfolio.checklists.items())
+        return cls(Terms.of(revenue), valuation_of(into, rows, {}), zone_of(portfolio.time_zone), segments, into, rows, checklists)
 
     def told(self, commands: Commands) -> Self:
         """The same with the rates that were said besides."""
@@ -154,6 +164,8 @@ def life_of(account: Account) -> Told:
     paying = account.ledger.paying if account.has("payment") else None
     months = life_figures.month_figures(facts, paying, account.accounting.valuation, account.calendar)
     mrr = account.ledger.months.get(account.calendar.last, {}) if account.has("payment") else {}
+    for month, figures in life_figures.onboarding(facts, account.accounting.checklists, account.calendar).items():
+        months[month] |= figures
     months[account.calendar.last] |= life_figures.renewing(facts, mrr, account.accounting.valuation, now)
     return months, life_figures.changes_next(facts, now)
 
@@ -257,6 +269,7 @@ ZEROS: dict[str, tuple[str, ...]] = {
     "calls": ("tickets_abandoned",),
     "facts": ("accounts",),
     "signups": ("signups", "signups_referred", "customers_new_referred", "revenue_referred"),
+    "onboarding": ("onboarding_accounts", "onboarding_steps_done", "onboarding_steps", "onboarding_position_days"),
     "referrals": ("referrals_made", "referrals_converted"),
     "recommendations": ("recommendations_made", "recommendations_actioned"),
     "renewals": ("renewals_due", "renewals_renewed", "renewals_lapsed", "renewals_cancelled"),

@@ -505,7 +505,7 @@ class _Teller:
         if self._first_paid is None:
             return
         today = self._books.day(ends)
-        until = _midnight(today, self._books.zone) if self._is_customer else self._left_at
+        until = midnight(today, self._books.zone) if self._is_customer else self._left_at
         length = max(until - self._first_paid, 0)
         whole = length // (365 * DAY // 12)
         put(f"lifetimes_{'running' if self._is_customer else 'ended'}{{{whole}}}", 1)
@@ -663,9 +663,10 @@ def spans(now: int, zone: str) -> dict[str, tuple[int, int]]:
 
 
 def _begins(month: str, zone: str) -> int:
-    return _midnight(date(int(month[:4]), int(month[5:]), 1), zone)
+    return midnight(date(int(month[:4]), int(month[5:]), 1), zone)
 
 
-def _midnight(day: date, zone: str) -> int:
+def midnight(day: date, zone: str) -> int:
+    """Give when a day begins."""
     local = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(zone))
     return (local - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

@@ -63,6 +63,31 @@ class Life:
                         own[total] = own.get(total, 0) + sign * amount
         return found
 
+    def onboarding(self, now: int, checklists: Mapping[str, Sequence[str]], today: int) -> dict[str, Figures]:
+        """Compute how far the account is with checklists that it has begun and not finished; `today` is when the day of `now` began."""
+        found: dict[str, Figures] = {}
+        for month, (_, end) in self._months.items():
+            stop = min(end - 1, now)
+            for name, steps in checklists.items():
+                done = [
+                    (steps.index(event.data["step"]), event.time)
+                    for event in self._applied
+                    if event.type == "onboarding.step_completed"
+                    and event.data.get("checklist", "default") == name
+                    and event.data["step"] in steps
+                    and event.time <= stop
+                ]
+                furthest = max((place for place, _ in done), default=None)
+                if furthest is None or furthest == len(steps) - 1 or self._is_deleted(stop):
+                    continue
+                reached = min(at for place, at in done if place == furthest)
+                own = found.setdefault(month, {"onboarding_accounts": 1, "onboarding_steps_done": 0, "onboarding_steps": 0})
+                own["onboarding_steps_done"] += furthest + 1
+                own["onboarding_steps"] += len(steps)
+                days = max((today if end > now else end) - reached, 0) // DAY
+                own["onboarding_position_days"] = own.get("onboarding_position_days", 0) + days
+        return found
+
     def renewing(self, now: int, end: Mapping[str, int]) -> Figures:
         """Compute the MRR that renews within 90 days; `end` is what the account has, by currency."""
         found: Figures = {}
@@ -83,10 +108,12 @@ class Life:
         if not self._applied:
             return False
         since = self._facts.get("created_at", min(event.time for event in self._applied))
+        return bool(since <= at and not self._is_deleted(at))
+
+    def _is_deleted(self, at: int) -> bool:
         said = [event for event in self._applied if event.type in ("account.created", "account.deleted")]
         last = max(said, key=lambda event: event.rank, default=None)
-        is_gone = last is not None and last.type == "account.deleted" and last.time <= at
-        return bool(since <= at and not is_gone)
+        return bool(last is not None and last.type == "account.deleted" and last.time <= at)
 
     def _is_referred(self, event: Event) -> bool:
         return event.data.get("referred_by") not in (None, self._name, event.data["user_id"])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from deploy.verify.reference_ledger import Books, Figures, spans
+from deploy.verify.reference_ledger import Books, Figures, midnight, spans
 from deploy.verify.reference_life import Life
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def portfolio(
     segments: Sequence[str] = (),
     rated: Mapping[str, Any] | None = None,
     band_of: Callable[[Oracle], str] | None = None,
+    checklists: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, dict[str, Figures]]:
     """Compute the figures by month and segment; those that are 0 are left out.
 
@@ -43,6 +44,7 @@ def portfolio(
         books = Books(events, rules=rules or {}, zone=zone, **(rated or {}))
         life = Life(account.applied("account-events"), account.facts(), books if events else None, spans(now, zone))
         told.append(life.figures(now))
+        told.append(life.onboarding(now, checklists or {}, midnight(books.day(now), zone)))
         if events:
             paid = [books.months(now), books.revenue(now)]
             told += [*paid, life.acquired({month: paid[0].get(month, {}) | paid[1].get(month, {}) for month in paid[0]})]

@@ -26,7 +26,7 @@ from models.portfolio import PROVIDERS, ZEROS, Accounting, Book, PortfolioRules,
 from models.texts import Reading
 from models.times import DAY_US, HOUR_US, parse_us
 from tests.support.generate import START, Record, Scene, histories, records, topic_of
-from tests.support.lives import random_lives
+from tests.support.lives import STEPS, random_lives
 from tests.support.memory_worker import MemoryWorker, definition, log_of
 from tests.support.profiles import examples, unhurried
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from stream_app.pipeline import Definition, Partition
 
 SEGMENTS = ("smb",)
+CHECKLISTS = {"default": STEPS, "admin": STEPS[:2]}
 NOW = START + 75 * DAY_US
 PAYING = {
     "subscription_id": "s",
@@ -51,7 +52,7 @@ ALL = Scene(days=70, topics={"payment-events": 6, "account-events": 4, "ticket-e
 
 def of_zone(zone: str = "UTC") -> Definition:
     """A definition that reports one segment by name."""
-    rules = PortfolioRules(time_zone=zone, segments=SEGMENTS)
+    rules = PortfolioRules(time_zone=zone, segments=SEGMENTS, checklists=CHECKLISTS)
     return replace(definition(), accounting=Accounting.of(RevenueRules(), rules), zone=ZoneInfo(zone), read_text=read_text)
 
 
@@ -86,7 +87,7 @@ def published(parts: Iterable[dict[bytes, Any]], *, has_bands: bool = False) -> 
 def test_however_accounts_are_shared_out_the_figures_are_those_of_the_log(history: list[Record], seed: int, zone: str) -> None:
     """One, two and four partitions, read in any batches, with crashes: all the naive roll-up of the whole log."""
     accounts, _ = oracle.replay([(topic_of(record), record) for record in history], read_text, ZoneInfo(zone))
-    expected = portfolio(accounts.values(), NOW, zone=zone, segments=SEGMENTS)
+    expected = portfolio(accounts.values(), NOW, zone=zone, segments=SEGMENTS, checklists=CHECKLISTS)
     for count in (1, 2, 4):
         parts = []
         for share in shares(history, count):
@@ -137,7 +138,7 @@ def test_the_figures_of_lives_are_those_of_the_log(seed: int, days: int, zone: s
     for _ in range(3):
         now += rng.choice((0, 1, 5 * HOUR_US, 3 * DAY_US, 14 * DAY_US))
         latest |= kept(worker.partition, now, 100)
-    assert published([latest]) == portfolio(accounts.values(), now, zone=zone, segments=SEGMENTS)
+    assert published([latest]) == portfolio(accounts.values(), now, zone=zone, segments=SEGMENTS, checklists=CHECKLISTS)
 
 
 @settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -181,7 +182,7 @@ def test_bands_are_those_that_accounts_are_in(seed: int) -> None:
         def band_of(account: oracle.Oracle, of: dict[int, str] = of) -> str:
             return of[id(account)]
 
-        assert told == portfolio(accounts.values(), now, segments=SEGMENTS, band_of=band_of)
+        assert told == portfolio(accounts.values(), now, segments=SEGMENTS, checklists=CHECKLISTS, band_of=band_of)
         running = [figures for _, figures in told[max(told)].items()]
         for whole, by_band in (("customers_end", "customers_by_band{"), ("mrr_end@USD", "mrr_by_band{")):
             for figures in running:
@@ -315,10 +316,13 @@ def test_amounts_of_any_size_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(set(asked)) == 25
 
 
-@pytest.mark.parametrize("wrong", [{"time_zone": "Mars/Base"}, {"segments": ["a", "a"]}, {"segments": ["other"]}, {"segments": [""]}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"time_zone": "Mars/Base"}, {"segments": ["a", "a"]}, {"segments": ["other"]}, {"segments": [""]}, {"checklists": {"a": ["b", "b"]}}],
+)
 def test_rules_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
     """A zone that is none, a segment named twice, or called as the rest is."""
-    with pytest.raises(ValueError, match=r"time zone|segments|character"):
+    with pytest.raises(ValueError, match=r"time zone|segments|character|checklists"):
         PortfolioRules(**wrong)
 
 
