@@ -30,7 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _shown(verify_again(wanted.directory), wanted.directory)
     out = (wanted.out or Path(tempfile.mkdtemp(prefix="churnwatch-chaos-"))).resolve()
     out.mkdir(parents=True, exist_ok=True)
-    return _shown(run(wanted.scenario or list(SCENARIOS), wanted.seed, wanted.form, out), out)
+    return _shown(run(wanted.scenario or _parts_of(wanted.form), wanted.seed, wanted.form, out), out)
+
+
+def _parts_of(form: Form) -> list[str]:
+    return [scenario.name for scenario in SCENARIOS.values() if form in scenario.forms]
 
 
 def _shown(summaries: Sequence[Summary], out: Path) -> int:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 META: Final = "scenario.json"
 REPORT: Final = "report.json"
+VERIFIED: Final = "verify.json"
 BROKER: Final = "kafka"
 REFUSED: Final = "refused"
 
@@ -163,6 +164,7 @@ def judged(directory: Path, bootstrap: str) -> judge.Summary:
         report = _verified(directory, bootstrap, prefix)
         found += _differences(report, produced)
         (directory / "verify.txt").write_text(f"{report}\n", encoding="utf-8")
+        (directory / VERIFIED).write_text(json.dumps(report.as_json()) + "\n", encoding="utf-8")
     summary = replace(summary, problems=tuple(found))
     (directory / REPORT).write_text(json.dumps(as_json(summary), indent=1) + "\n", encoding="utf-8")
     return summary

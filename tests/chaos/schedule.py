@@ -88,6 +88,8 @@ class Scenario:
     name: str
     meaning: str
     draw: Callable[[Random, int, Form], Plan]
+    forms: tuple[Form, ...] = tuple(Form)
+    """The forms that it is part of when no scenario is named."""
 
 
 def plan(scenario: str, seed: int, form: Form) -> Plan:
@@ -155,14 +157,34 @@ def _rolling(rng: Random, seed: int, form: Form) -> Plan:
     return Plan("rolling", seed, form, _with_quiet(drawn), workers=3, way=Way.STATIC, session_seconds=30.0)
 
 
+def _storm(rng: Random, seed: int, form: Form) -> Plan:
+    """Ten SIGTERM and ten kill -9 of two workers in any order, a frozen one among them; then all disks wiped.
+
+    Four of either are at points of a checkpoint: there a worker is ended by SIGTERM, and the one after it kills itself.
+    """
+    ends = [_struck(rng, kind, 2, down_seconds_max=2.0) for kind in ["term", "kill"] * 6]
+    points = [_point(rng, f"{point}:{rng.randint(1, 6)}", 2) for point in CHECKPOINT_POINTS]
+    drawn = [*ends, *points, Fault("freeze", target=rng.randrange(2), after_seconds=1.0, down_seconds=18.0)]
+    rng.shuffle(drawn)
+    return Plan("storm", seed, form, _with_quiet([*drawn, Fault("wipe_all", after_seconds=1.0)]))
+
+
+def _point(rng: Random, detail: str, workers: int) -> Fault:
+    return Fault("point", detail=detail, target=rng.randrange(workers), after_seconds=round(rng.uniform(0.1, 1.0), 3))
+
+
 def _fault_points(rng: Random, seed: int, form: Form) -> Plan:
-    """Each point of a checkpoint in the first one that a worker writes and in a later one; in the long form all others, too."""
-    points = [f"{point}:{nth}" for point in CHECKPOINT_POINTS for nth in (1, rng.randint(3, 12))]
+    """Each point of a checkpoint in the first one that a worker writes and in a later one; in the long form all others, too.
+
+    In the short form the workers keep their name in the group, so that nobody waits for those who died.
+    """
+    latest = 6 if form is Form.SHORT else 12
+    points = [f"{point}:{nth}" for point in CHECKPOINT_POINTS for nth in (1, rng.randint(3, latest))]
     if form is Form.LONG:
         points += OTHER_POINTS
         rng.shuffle(points)
-    drawn = (Fault("point", detail=point, target=rng.randrange(2), after_seconds=round(rng.uniform(0.1, 1.0), 3)) for point in points)
-    return Plan("fault-points", seed, form, _with_quiet(drawn), workers=1 if form is Form.SHORT else 2)
+    drawn = (_point(rng, point, 2) for point in points)
+    return Plan("fault-points", seed, form, _with_quiet(drawn), way=Way.STATIC if form is Form.SHORT else Way.PLAIN)
 
 
 def _zombie(rng: Random, seed: int, form: Form) -> Plan:
@@ -214,6 +236,7 @@ def _resources(rng: Random, seed: int, form: Form) -> Plan:
 
 
 def _all() -> Iterator[Scenario]:
+    yield Scenario("storm", "ten SIGTERM, ten kill -9 and a frozen worker, of two; then all disks wiped", _storm, (Form.SHORT,))
     yield Scenario("kills", "20 kill -9 of random workers, restarts after 0 to 10 s", _kills)
     yield Scenario("restarts", "a storm of 20 graceful restarts", _restarts)
     yield Scenario("standby", "kills and restarts with warm copies of the partitions", _mixed(Way.STANDBY))

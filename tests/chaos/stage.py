@@ -219,7 +219,8 @@ class Stage:
             self.heal()
             return condition()
 
-        if not wait_until(holds, seconds):
+        # Whoever is asked how it is has work to do.
+        if not wait_until(holds, seconds, _PACE_SECONDS):
             tails = "\n".join(worker.tail() for worker in self.now.values())
             raise BrokenError(f"{what}: not within {seconds:.0f} s\n{tails}")
 

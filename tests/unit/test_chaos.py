@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ import pytest
 from tests.chaos.acts import ACTS, REFUSALS
 from tests.chaos.history import Entry, History, read
 from tests.chaos.judge import log_problems, summarize
-from tests.chaos.schedule import SCENARIOS, Form, Way, plan
+from tests.chaos.schedule import CHECKPOINT_POINTS, SCENARIOS, Form, Way, plan
 
 DOCS: Final = Path(__file__).parents[2] / "docs" / "chaos.md"
 READY: Final = {"is_recovering": False, "is_breaker_open": False, "is_stopping": False, "generation": 3, "partitions": [0]}
@@ -77,6 +78,16 @@ class TestSchedule:
         steps = {"after_fold", "in_transaction", "after_commit", "after_store"}
         assert points == steps | {"in_rebalance", "after_fencing", "in_recovery", "in_shutdown"}
         assert plan("rolling", 1, Form.LONG).way is Way.STATIC
+
+    def test_the_storm_is_for_the_suite(self) -> None:
+        """Ten SIGTERM, ten SIGKILL (a point of a checkpoint takes one of each) and a freeze of three sessions, for two workers."""
+        drawn = plan("storm", 1, Form.SHORT)
+        kinds = Counter(fault.kind for fault in drawn.faults)
+        assert kinds == {"term": 6, "kill": 6, "point": 4, "freeze": 1, "wipe_all": 1}
+        assert {fault.detail.partition(":")[0] for fault in drawn.faults if fault.kind == "point"} == set(CHECKPOINT_POINTS)
+        assert [fault.down_seconds for fault in drawn.faults if fault.kind == "freeze"] == [3 * drawn.session_seconds]
+        assert (drawn.workers, drawn.way) == (2, Way.PLAIN)
+        assert SCENARIOS["storm"].forms == (Form.SHORT,)
 
     def test_every_scenario_is_on_its_page(self) -> None:
         """Nobody has to read code to know what is played."""
