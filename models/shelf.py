@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-OPEN_MAX = 256
-"""Parts of a kind that stay open at once."""
+OPEN_MAX = 2048
+"""Parts of a kind that stay open at once: enough for most of the tickets and payments of a busy partition, at some kilobytes each."""
 
 _write = msgspec.msgpack.Encoder().encode
 

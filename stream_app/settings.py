@@ -152,7 +152,7 @@ class Settings(KafkaConnection, BaseSettings):
         description="seconds between two looks at timers: silence, expiries, waits that are over",
     )
     dirty_rows_max: int = Field(
-        default=20_000,
+        default=5_000,
         ge=1,
         le=1_000_000,
         description="changed accounts that a partition may gather before a checkpoint is due",
