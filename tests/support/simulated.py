@@ -109,6 +109,7 @@ MUST_BE_COMPARED: Final = frozenset(
         "referrals_made",
         "referrals_converted",
         "recommendations_made",
+        "recommendations_actioned",
         "touchpoints",
         "renewals_due",
         "renewals_renewed",
