@@ -18,7 +18,7 @@ import numpy as np
 from msgspec import Meta
 from pydantic import Field, field_validator, model_validator
 
-from models import life_figures, support_figures, surveys_figures, turnover
+from models import life_figures, support_figures, surveys_figures, turnover, usage_figures
 from models.columns import Columns
 from models.commands import Commands
 from models.fold import read_part
@@ -28,14 +28,21 @@ from models.kpi.rates import Rate, valuation_of
 from models.ledger import FOREVER_US, Calendar, Figures, Ledger, RevenueRules, Terms, Valuation, ledger_of
 from models.life_figures import Checklists
 from models.months import format_month, zone_of
+from models.row import NEVER
 from models.scorecard import Strict
-from models.times import format_us
+from models.times import DAY_US, SECOND_US, format_us
 
 OTHER = "other"
 """The segment of accounts that are in none of the configured ones."""
 
 RECENT = 2
 """Months of which each account's figures are held: the running one, and the one before."""
+
+USES_AT_ONCE = 1000
+"""Accounts whose use is counted at a stretch."""
+
+USES_EVERY_US = 4 * SECOND_US
+"""For so many accounts use is counted once in this time; it takes some two milliseconds."""
 
 LIMB_BITS = 40
 """Figures are summed in two halves, so that no sum of them overflows."""
@@ -342,6 +349,12 @@ class Book:
         self._said: dict[bytes, dict[str, int]] = {}
         self._gone: set[bytes] = set()
         self._is_moved = False
+        self._places: array[int] = array("q")
+        self._uses_moved = True
+        self._uses_at = 0
+        self._uses_next: int | None = None
+        self._uses_adding: Totals = {}
+        self._uses: Totals | None = None
         self.running: dict[str, dict[str, int]] = {}
         """The figures of the running month by segment, as they were given to be published last; a new object each time."""
 
@@ -355,6 +368,10 @@ class Book:
         """The bands of some accounts have changed: they are looked up when the figures are summed, nobody is looked at anew."""
         self._is_moved = True
 
+    def touch_usage(self) -> None:
+        """Accounts were used: what that changes is counted again within a minute or two, of all accounts together."""
+        self._uses_moved = True
+
     def revalue(self, accounting: Accounting) -> None:
         """Make everything anew by another accounting, as on a new day."""
         self._accounting = accounting
@@ -363,7 +380,7 @@ class Book:
     @property
     def is_whole(self) -> bool:
         """Whether every account is in the sums as it is; those of months long over may be older, while a pass is under way."""
-        return self._closed is not None and not self._touched
+        return self._closed is not None and self._uses is not None and not self._touched
 
     @property
     def waiting(self) -> int:
@@ -395,9 +412,42 @@ class Book:
                 self._book(self._next - 1, is_passing=True)
             elif self._is_passing:
                 self._end_pass()
+            elif self._uses_next is not None or self._is_counting_due(now_us):
+                self._count_uses()
+                return True  # that was as much as all the other accounts of a stretch
             else:
                 return False
         return True
+
+    def _is_counting_due(self, now_us: int) -> bool:
+        """Whether use is to be counted anew, seldom enough that it costs a thousandth of the time; at the turn of a UTC day at once."""
+        waits = len(self._columns) // USES_AT_ONCE * USES_EVERY_US
+        is_due = not 0 <= now_us - self._uses_at < waits or now_us // DAY_US != self._uses_at // DAY_US
+        if (self._uses_moved or now_us // DAY_US != self._uses_at // DAY_US) and is_due:
+            self._uses_next, self._uses_at, self._uses_moved, self._uses_adding = 0, now_us, False, {}
+            return True
+        return False
+
+    def _count_uses(self) -> None:
+        """Count the usage figures of the next accounts."""
+        columns, calendar = self._columns, self._begun
+        assert self._uses_next is not None  # noqa: S101 - whoever calls this looked
+        slots = np.arange(self._uses_next, min(self._uses_next + USES_AT_ONCE, len(self._places)))
+        self._uses_next += USES_AT_ONCE
+        slots = slots[columns.used_at[slots] != NEVER]
+        if len(slots):
+            places = np.frombuffer(self._places, np.int64)[slots]
+            for month in range(calendar.last - RECENT + 1, calendar.last + 1):
+                start, end = calendar.starts[month - calendar.first : month - calendar.first + 2]
+                counted = usage_figures.count(columns, slots, start, min(end - 1, self._uses_at), is_running=month == calendar.last)
+                for key, values in counted.items():
+                    for place, value in enumerate(np.bincount(places, values, len(self._accounting.segments)).astype(np.int64).tolist()):
+                        total = self._uses_adding.setdefault((month, place), {})
+                        total[key] = total.get(key, 0) + value
+        if self._uses_next >= len(self._places):
+            self._uses_next = None
+            self._is_moved = self._is_moved or self._uses != self._uses_adding
+            self._uses = self._uses_adding
 
     def _begin(self, now_us: int) -> None:
         """Begin a pass over all accounts, on a new day."""
@@ -406,6 +456,7 @@ class Book:
         self._closed = None
         self._ids, self._packed, self._past = {}, {}, {}
         self._due, self._due_at = [], {}
+        self._uses_moved, self._uses_at, self._uses_next, self._uses = True, 0, None, None
         self._restart()
 
     def _restart(self) -> None:
@@ -423,6 +474,7 @@ class Book:
         """Make the figures of an account anew."""
         months, due_at, segment = self._figures(slot)
         calendar = self._begun
+        self._place(slot, segment)
         packed = self._pack(months)
         if packed or slot in self._packed:
             self._is_moved = self._is_moved or self._packed.get(slot) != (segment, packed)
@@ -445,6 +497,13 @@ class Book:
             self._due_at[slot] = due_at
         else:
             self._due_at.pop(slot, None)
+
+    def _place(self, slot: int, segment: int) -> None:
+        """Remember the segment of an account."""
+        while len(self._places) <= slot:
+            self._places.append(len(self._accounting.segments) - 1)
+        if self._places[slot] != segment:
+            self._places[slot], self._uses_moved = segment, True
 
     def _has_another_past(self, slot: int) -> None:
         """Sum the closed months anew, once those who are under way with it are through."""
@@ -497,6 +556,8 @@ class Book:
             return []
         self._is_moved = False
         totals: Totals = {**self._closed, **self._recent()}
+        for where, used in (self._uses or {}).items():
+            totals[where] = {**totals.get(where, {}), **used}
         currencies = sorted({key.currency for total in totals.values() for key in total if key.currency})
         kinds = self._seen | {_KIND_OF[key.name] for total in totals.values() for key in total if key.name in _KIND_OF}
         zeros = {Key(*each): 0 for each in self._zeros(kinds, currencies)}

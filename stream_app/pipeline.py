@@ -27,7 +27,7 @@ from models.decoding import Decoded, Reason, Rejected, decode_batch
 from models.fixed import Ints
 from models.health import Assessment, Band, Scale, assess
 from models.identity import IDENTITY_BYTES
-from models.input_topics import COMMANDS
+from models.input_topics import COMMANDS, USAGE
 from models.ledger import RevenueRules
 from models.months import UTC_ZONE
 from models.portfolio import Accounting, Book, PortfolioRules
@@ -370,6 +370,8 @@ class Partition:
         batch, places, times = run.decoded.events, run.decoded.index, run.decoded.times_us
         slots = columns.slots_of([records[i].key for i in places])
         outcome, parts = fold.fold(columns, self.definition.kinds[topic], batch, slots, times, run.decoded.identity)
+        if self.definition.kinds[topic] == USAGE:
+            self.book.touch_usage()
         for name, slot in parts:
             self._changed_parts.add((name, slot))
             if name == users.PART:

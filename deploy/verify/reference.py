@@ -529,6 +529,26 @@ class Oracle:
         of_surveys, count = self._survey_months()
         for month, figures in of_surveys.told(now, lambda seen: count(None, seen)).items():
             found[month] |= figures
+        for month, figures in self._usage_months(now).items():
+            found.setdefault(month, {}).update(figures)
+        return found
+
+    def _usage_months(self, now: int) -> dict[str, Figures]:
+        """Give the usage figures of the month of an instant and of the one before it."""
+        applied, state = self._of("usage-events"), self._usage()
+        if state["usage"]["used_at"] is None:
+            return {}
+        found: dict[str, Figures] = {}
+        this = reference_months.month_of(now, self._zone)
+        for month in (this, reference_months.later(this, -1)):
+            seen = reference_months.window(month, self._zone, now)
+            running = None
+            if month == this:
+                as_of = max(now, *self._newest.values())
+                seats = reference_users.seats_known({**state, "fact_seats": self._fact_seats()})
+                running = {"measures": self.measures(as_of), "seats": seats}
+            uses = map(int, state["usage"]["days"])
+            found[f"{month[0]:04}-{month[1]:02}"] = reference_users.month_figures(applied, uses, seen.start, seen.stop, running)
         return found
 
     def _ticket_months(self) -> tuple[reference_months.Months, dict[str, list[Event]], list[int]]:

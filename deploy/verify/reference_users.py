@@ -17,6 +17,7 @@ Members: TypeAlias = dict[str, Any]
 DAY = 86_400_000_000
 DAYS_TOLD_APART = 63
 SILENT_AT_MOST = 400
+WEEK, MONTH = 7, 28
 LAST_DAY = 65_535
 
 
@@ -104,3 +105,69 @@ def _slipping(state: Members, uses: Mapping[int, int], today: int) -> Fraction:
     gaps = [Fraction(after - before) for before, after in pairwise(days)]
     usual = max(3 * Fraction(median(gaps)) if gaps else Fraction(0), Fraction(7))
     return Fraction(today - (state["usage"]["used_at"] or 0) // DAY) / usual
+
+
+def _days_of(applied: Iterable[Event]) -> dict[str, set[int]]:
+    """Give every day of each user since the user was new last, by name, from the applied events in the order of arrival."""
+    known: dict[str, set[int]] = {}
+    for event in applied:
+        user_id = user_of(event)
+        if user_id is not None:
+            day = event.time // DAY
+            days = known.setdefault(name_of(user_id), set())
+            if days and day - max(days) > SILENT_AT_MOST:
+                days.clear()
+            days.add(day)
+    return known
+
+
+def month_figures(
+    applied: Sequence[Event], uses: Iterable[int], start: int, stop: int, running: Mapping[str, Any] | None
+) -> dict[str, int]:
+    """Give the usage figures of an account in a month that begins at `start`, as it is at `stop` (microseconds).
+
+    `uses` are its days of use; `running` has, for the running month only, its `measures` and `seats`.
+    """
+    today, before = stop // DAY, (start - 1) // DAY
+    days = [{today - day for day in found if day <= today} for found in _days_of(applied).values()]
+    used = set(uses)
+    is_active_before = any(before - MONTH < day <= before for day in used)
+    found = {
+        **{f"active_users_{width}d": sum(any(back < width for back in user) for user in days) for width in (1, WEEK, MONTH)},
+        "user_days_28d": sum(back < MONTH for user in days for back in user),
+        "activity_accounts_before": int(is_active_before),
+        "activity_accounts_lost": int(is_active_before and not any(today - MONTH < day <= today for day in used)),
+    }
+    for user in days:
+        if count := sum(back < MONTH for back in user):
+            name = f"users_by_active_days_28d{{{count}}}"
+            found[name] = found.get(name, 0) + 1
+    for width in (WEEK, MONTH):
+        for user in days:
+            state = _state(user, width)
+            if state == "new" or (state and (width == WEEK or running is not None)):
+                found[f"users_{state}_{width}d"] = found.get(f"users_{state}_{width}d", 0) + 1
+    if running is not None:
+        found |= _as_it_is(running["measures"], running["seats"], found["active_users_28d"])
+    return found
+
+
+def _state(user: set[int], width: int) -> str | None:
+    is_now, was = any(back < width for back in user), any(width <= back < 2 * width for back in user)
+    if is_now:
+        return "current" if was else "resurrected" if any(back >= width for back in user) else "new"
+    return "dormant" if was else None
+
+
+def _as_it_is(measured: Mapping[str, Fraction | None], seats: int, active: int) -> dict[str, int]:
+    trend, idle, slipping = (measured[f"usage_{name}"] for name in ("trend", "idle_days", "slipping"))
+    return {
+        "seats_purchased": seats,
+        "seats_used": active if seats else 0,
+        "seats_used_capped": min(seats, active),
+        "trend_accounts": int(trend is not None),
+        "trend_points": 0 if trend is None else int(trend * 10_000 + Fraction(1, 2)) * 100,
+        "core_accounts": 1,
+        "core_idle_days": int(idle or 0),
+        "core_accounts_slipping": int((slipping or 0) > 1),
+    }
