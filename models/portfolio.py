@@ -38,11 +38,11 @@ OTHER = "other"
 RECENT = 2
 """Months of which each account's figures are held: the running one, and the one before."""
 
-USES_AT_ONCE = 1000
+USES_AT_ONCE = 250
 """Accounts whose use is counted at a stretch."""
 
-USES_EVERY_US = 4 * SECOND_US
-"""For so many accounts use is counted once in this time; it takes some two milliseconds."""
+USES_EVERY_US = 3 * SECOND_US
+"""For so many accounts use is counted once in this time; it takes some milliseconds."""
 
 LIMB_BITS = 40
 """Figures are summed in two halves, so that no sum of them overflows."""

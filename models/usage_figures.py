@@ -16,7 +16,7 @@ from models.kpi.figures import MICRO, Key
 from models.measures import MEASURES, Instant, missing
 from models.row import RING_DAYS
 from models.times import DAY_US
-from models.users import EARLIER, MASK_DAYS, Users, per_account, users_of, within
+from models.users import EARLIER, MASK_DAYS, Users, users_of, within
 
 MONTH_DAYS: Final = 28
 WEEK_DAYS: Final = 7
@@ -31,9 +31,16 @@ Counts = dict[Key, Ints]
 def count(columns: Columns, slots: Ints, start_us: int, stop_us: int, *, is_running: bool) -> Counts:
     """The figures of a month that begins at `start_us`, as it is at `stop_us`; of accounts that were used at all."""
     users = users_of(columns, slots)
-    level = columns.users_level[slots]
+    level = columns.users_level[slots].astype(np.int64)
     today, before = stop_us // DAY_US, (start_us - 1) // DAY_US
-    found = {Key(name, label): per_account(users, values) << level for name, label, values in _of_users(users, today, is_running)}
+    account = users.account
+    found = {
+        Key(name, label): np.bincount(account[is_so], minlength=len(slots)) << level
+        for name, label, is_so in _of_users(users, today, is_running=is_running)
+    }
+    found[Key("user_days_28d")] = sum(
+        (int(key.label) * value for key, value in found.items() if key.label), start=np.zeros(len(slots), np.int64)
+    )
     was_active = _is_used(columns, slots, before)
     found[Key("active_users_approximate")] = ((level > 0) & (found[Key("active_users_28d")] > 0)).astype(np.int64)
     found[Key("activity_accounts_before")] = was_active.astype(np.int64)
@@ -53,26 +60,25 @@ def _seen_from(users: Users, today: int) -> tuple[NDArray[np.uint64], NDArray[np
     return (days << left & _DAYS) >> right, lost | (users.masks >= np.uint64(EARLIER))
 
 
-def _of_users(users: Users, today: int, is_running: bool) -> Iterator[tuple[str, str, NDArray[Any]]]:
-    """Name, label and value of each user."""
+def _of_users(users: Users, today: int, *, is_running: bool) -> Iterator[tuple[str, str, NDArray[Any]]]:
+    """Name, label, and which users are meant: their places."""
     days, has_earlier = _seen_from(users, today)
-    month = days & within(MONTH_DAYS)
-    user_days = np.bitwise_count(month)
-    for width in (1, WEEK_DAYS, MONTH_DAYS):
-        yield f"active_users_{width}d", "", days & within(width) != 0
-    yield "user_days_28d", "", user_days
-    for number in range(1, MONTH_DAYS + 1):
-        if (is_so := user_days == number).any():
-            yield "users_by_active_days_28d", str(number), is_so
+    yield "active_users_1d", "", np.flatnonzero(days & _ONE)
+    user_days = np.bitwise_count(days & within(MONTH_DAYS))
+    order = np.argsort(user_days, kind="stable")
+    ends = np.cumsum(np.bincount(user_days, minlength=MONTH_DAYS + 1))
+    for number in np.flatnonzero(np.diff(ends)).tolist():
+        yield "users_by_active_days_28d", str(number + 1), order[ends[number] : ends[number + 1]]
     for width in (WEEK_DAYS, MONTH_DAYS):
         is_now = days & within(width) != 0
         was = days >> np.uint64(width) & within(width) != 0
         was_ever = (days >> np.uint64(width) != 0) | has_earlier
-        yield f"users_new_{width}d", "", is_now & ~was_ever
+        yield f"active_users_{width}d", "", np.flatnonzero(is_now)
+        yield f"users_new_{width}d", "", np.flatnonzero(is_now & ~was_ever)
         if width == WEEK_DAYS or is_running:  # of a month that is over, two windows of 28 days reach back too far
-            yield f"users_current_{width}d", "", is_now & was
-            yield f"users_resurrected_{width}d", "", is_now & ~was & was_ever
-            yield f"users_dormant_{width}d", "", was & ~is_now
+            yield f"users_current_{width}d", "", np.flatnonzero(is_now & was)
+            yield f"users_resurrected_{width}d", "", np.flatnonzero(is_now & ~was & was_ever)
+            yield f"users_dormant_{width}d", "", np.flatnonzero(was & ~is_now)
 
 
 def _is_used(columns: Columns, slots: Ints, day: int) -> NDArray[np.bool_]:
