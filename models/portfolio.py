@@ -369,7 +369,7 @@ class Book:
         self._is_moved = True
 
     def touch_usage(self) -> None:
-        """Accounts were used: what that changes is counted again within a minute or two, of all accounts together."""
+        """Accounts were used: what that changes is counted again later, of all accounts together."""
         self._uses_moved = True
 
     def revalue(self, accounting: Accounting) -> None:
