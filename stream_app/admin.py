@@ -61,7 +61,7 @@ _DECISIONS: Final[dict[TransactionState, bool | None]] = {
 }
 
 _EPOCHS_OF_A_FENCE: Final = 2
-"""To end an open transaction takes an epoch of its own."""
+"""A producer that is started over an open transaction takes two: one to end that, and its own."""
 
 _SAFE_REPLICATION: Final = 3
 """From this many replicas on, a write counts once two of them have it."""
@@ -159,10 +159,11 @@ class Decision:
 
     is_commit: bool | None
     epoch: int
+    is_open: bool = False
 
     def holds_for(self, epoch: int) -> bool:
         """Whether nobody else has begun with the transactional id since: `epoch` is that of the producer that was started next."""
-        return self.is_commit is not None and 0 < epoch - self.epoch <= (1 if self.is_commit else _EPOCHS_OF_A_FENCE)
+        return self.is_commit is not None and epoch - self.epoch == (_EPOCHS_OF_A_FENCE if self.is_open else 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -510,7 +511,7 @@ class _Cluster:
         def is_answered() -> bool:
             try:
                 last = self._client.describe_transactions([identity])[identity]
-                found.append(Decision(_DECISIONS[last.state], last.producer_epoch))
+                found.append(Decision(_DECISIONS[last.state], last.producer_epoch, last.state is TransactionState.ONGOING))
             except TransactionalIdNotFoundError:
                 found.append(Decision(None, 0))
             except (CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError):  # they are still starting

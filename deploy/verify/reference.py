@@ -331,7 +331,7 @@ def _invoice(events: list[Event]) -> Members:
     failed: dict[str, int] = {}
     for event in events:
         if event.type == "invoice.payment_failed":
-            attempt = str(event.data["attempt"])
+            attempt = str(event.data.get("attempt", 1))
             failed[attempt] = min(failed.get(attempt, event.time), event.time)
     return {
         "status": latest.type.removeprefix("invoice."),

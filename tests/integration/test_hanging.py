@@ -14,7 +14,7 @@ from aiokafka.conn import CloseReason
 from aiokafka.structs import TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 
-from stream_app.admin import undecided
+from stream_app.admin import last_decisions, undecided
 from stream_app.exits import StateMustBeRebuilt
 from stream_app.producers import Producers, Writer, send, take_over
 from stream_app.waiting import wait_until
@@ -138,6 +138,35 @@ async def test_a_writer_that_lost_a_connection_settles_what_may_hang_before_it_g
     finally:
         await writer.producer.stop()
     assert values(bootstrap, topics) == [[b"decided"]] * len(topics)
+
+
+async def test_what_was_asked_holds_for_the_producer_that_is_started_next_alone(bootstrap: str, topics: tuple[str, ...]) -> None:
+    """After a commit, an abort and over an open transaction: whoever comes in between makes the answer an old one."""
+    identity = topics[0]
+
+    async def start() -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id=identity, acks="all")
+        await producer.start()
+        return producer
+
+    started = [await start()]
+    try:
+        for end in ("commit_transaction", "abort_transaction", None):
+            producer = started[-1]
+            await producer.begin_transaction()
+            await write(producer, topics, b"value")
+            if end is not None:
+                await getattr(producer, end)()
+            asked = last_decisions(bootstrap, [identity])[identity]
+            assert (asked.is_commit, asked.is_open) == (end == "commit_transaction", end is None)
+            started.append(await start())
+            assert asked.holds_for(started[-1]._txn_manager.producer_epoch)
+            started.append(await start())
+            assert not asked.holds_for(started[-1]._txn_manager.producer_epoch)
+            assert last_decisions(bootstrap, [identity])[identity].is_commit is None
+    finally:
+        for producer in started:
+            await producer.stop()
 
 
 async def test_what_nobody_can_decide_any_more_is_refused_or_given_up(bootstrap: str, topics: tuple[str, ...]) -> None:

@@ -7,7 +7,9 @@ from threading import Event as Signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from typer.testing import CliRunner
 
+from deploy.cli import app
 from deploy.replay.producer import Pace, Sender, replay
 from deploy.simulate.stream import TOPICS
 from deploy.simulate.world import Scope
@@ -84,6 +86,24 @@ def assert_published(crew: Workers, history: list[Record], truth: Truth) -> None
     assert len(true_ones(told)) > 1000
 
 
+def assert_reported(crew: Workers, truth: Truth) -> None:
+    """What `churnwatch kpi` reads is what was decided: counts of each segment and month, and their total."""
+    figures = truth.figures()
+    names = {"customers": "customers_end", "customers_new": "customers_new", "customers_churned": "customers_churned"}
+    options = ("--by-segment", "--months", "4", "--json", "--bootstrap", crew.bootstrap, "--topic-prefix", crew.prefix)
+    segments = f"portfolio.segments={json.dumps(SCOPE.names())}"
+    result = CliRunner().invoke(app, ["kpi", max(figures), *names, *options, "--set", segments])
+    assert result.exit_code == 0, result.output
+    months = json.loads(result.stdout)["months"]
+    assert len(months) == 4
+    for month in months:
+        assert month["partitions"] == {"reported": [0, 1, 2, 3], "missing": []}
+        told = {name: {line["kpi"]: line["value"] for line in column["kpis"]} for name, column in month["segments"].items()}
+        for name, figure in names.items():
+            counts = {each: figures[month["month"]].get(each, {}).get(figure, 0) for each in (*SCOPE.names(), "other")}
+            assert {segment: values[name] for segment, values in told.items()} == {**counts, "total": sum(counts.values())}
+
+
 def test_one_two_and_four_workers_publish_the_truth(crew: Workers) -> None:
     """Accounts come while workers join, and one is killed in between: nothing is lost, nothing counted twice."""
     crew.environment["CHURNWATCH_PORTFOLIO__SEGMENTS"] = json.dumps(SCOPE.names())
@@ -112,6 +132,7 @@ def test_one_two_and_four_workers_publish_the_truth(crew: Workers) -> None:
     others = [crew.start(name).wait_ready() for name in ("first", "third", "fourth")]
     send_accounts(20, 30)
     assert_published(crew, sent, simulation.truth)
+    assert_reported(crew, simulation.truth)
     for worker in (second, *others):
         assert worker.terminate() == 0, worker.tail()
     assert true_ones(published(crew)) == true_ones(simulation.truth.figures())

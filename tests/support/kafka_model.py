@@ -163,6 +163,7 @@ class Broker:
 
     def start_producer(self, identity: str) -> int:
         """Return a new epoch: whoever had the one before is fenced, and what it left open is aborted."""
+        self._epochs[identity] += identity in self._open  # to end it takes an epoch of its own
         self._end(identity, "aborted")
         self._decided.pop(identity, None)
         if self._hanging[identity]:
@@ -194,7 +195,8 @@ class Broker:
 
     def decision(self, identity: str) -> Decision:
         """Return how the last transaction of a transactional id was decided."""
-        return Decision(False if identity in self._open else self._decided.get(identity), self._epochs[identity])
+        is_open = identity in self._open
+        return Decision(False if is_open else self._decided.get(identity), self._epochs[identity], is_open)
 
     def undecided(self, places: Iterable[TP]) -> dict[TP, int]:
         """Return where readers stop in these places, without those that can be read to the end."""
