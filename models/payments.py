@@ -234,7 +234,7 @@ def drop_old(payment: Payment, newest: int, _zone: ZoneInfo) -> None:
         for name in let_go(((a.at, name, not a.cancels or a.at < horizon) for name, a in amounts.items()), newest):
             gone = amounts.pop(name)
             if amounts is not payment.disputes:
-                takings.settle(payment.settled, takings.of_refund(gone))
+                takings.settle(payment.settled, takings.of_refund(gone), is_taking=False)
     takings.let_go(payment.settled, newest)
     changes.let_go(payment, newest)
 

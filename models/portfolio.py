@@ -244,15 +244,6 @@ _PAYMENT_FIGURES = (
     "mrr_reactivated_kept",
     "mrr_delinquent",
     "mrr_pending_churn",
-    "revenue_paid",
-    "revenue_refunded",
-    "revenue_one_off",
-    "revenue_to_date",
-    "orders",
-    "buyers",
-    "buyers_ever",
-    "buyers_repeat",
-    "order_lifespan_days",
 )
 
 _SUPPORT_FIGURES = (
@@ -272,6 +263,9 @@ _SUPPORT_FIGURES = (
 
 ZEROS: dict[str, tuple[str, ...]] = {
     "payment": _PAYMENT_FIGURES,
+    "takings": ("revenue_paid", "revenue_one_off"),
+    "refunds": ("revenue_refunded", "revenue_to_date"),
+    "orders": ("orders", "buyers", "buyers_ever", "buyers_repeat", "order_lifespan_days"),
     "support": _SUPPORT_FIGURES,
     "calls": ("tickets_abandoned",),
     "facts": ("accounts",),
@@ -287,7 +281,8 @@ ZEROS: dict[str, tuple[str, ...]] = {
 }
 """The figures without a label that are told of together: 0 where nothing is, once anything of that kind was observed.
 
-That is when any account has a part of that name, or one of those figures. Absent is never observed.
+That is when any account has a part of that name, or one of those figures; of `takings` once anything was ever paid, if only 0, and then
+nothing refunded is 0, too. Absent is never observed.
 """
 
 _KIND_OF = {name: kind for kind, names in ZEROS.items() for name in names}
@@ -519,7 +514,7 @@ class Book:
         assert calendar is not None  # noqa: S101 - `advance` made it
         account = Account(columns, slot, self._accounting, calendar)
         for part in [part for part in PROVIDERS if account.has(part)]:
-            self._seen.add(part)
+            self._see(part)
             for provider in PROVIDERS[part]:
                 told, next_at = provider(account)
                 due_at = min(due_at, next_at)
@@ -528,9 +523,18 @@ class Book:
                         months[month].update(figures)
                     elif calendar.first <= month <= calendar.last:
                         months[month] = figures
+        if "takings" not in self._seen and account.has("payment") and turnover.has_takings(account.part("payment")):
+            self._see("takings")
+            self._see("refunds")
         segment = account.part("facts").text("segment") if account.has("facts") else None
         segments = self._accounting.segments
         return months, due_at, segments.index(segment) if segment in segments else len(segments) - 1
+
+    def _see(self, kind: str) -> None:
+        """Remember that something of a kind was observed, if nothing but zeros comes of it."""
+        if kind not in self._seen:
+            self._seen.add(kind)
+            self._is_moved = True
 
     def _pack(self, months: dict[int, Figures]) -> bytes:
         """The figures of the recent months: the place of each key, twice over, and a value, in two halves."""

@@ -38,12 +38,16 @@ class Sums(msgspec.Struct, array_like=True, gc=False):
 
 
 class Settled(msgspec.Struct, array_like=True, gc=False):
-    """The sums of what was let go: by stamp and currency, and of all that is older, with the stamps of the first and last order of that."""
+    """The sums of what was let go: by stamp and currency, and of all that is older, with the stamps of the first and last order of that.
+
+    `has_takings`: something was paid, if only 0; what was stored before that was kept has it by its sums alone.
+    """
 
     by_stamp: dict[int, dict[str, Sums]] = {}
     older: dict[str, Sums] = {}
     first_order_at: int | None = None
     last_order_at: int | None = None
+    has_takings: bool = False
 
 
 def stamp(at: int) -> int:
@@ -77,11 +81,12 @@ def of_refund(amount: Any) -> tuple[int, str, Sums]:
     return amount.at, amount.currency, Sums(refunded=abs(amount.amount_minor))
 
 
-def settle(settled: Settled, counted: tuple[int, str, Sums] | None) -> None:
-    """Keep the sums of an object that is let go."""
+def settle(settled: Settled, counted: tuple[int, str, Sums] | None, *, is_taking: bool = True) -> None:
+    """Keep the sums of an object that is let go: something paid, or given back."""
     if counted is None:
         return
     at, currency, sums = counted
+    settled.has_takings = settled.has_takings or is_taking
     own = settled.by_stamp.setdefault(stamp(at), {})
     own.setdefault(currency, Sums()).add(sums)
 

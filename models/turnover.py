@@ -20,6 +20,17 @@ def _counted(payment: Payment) -> Iterator[tuple[int, str, Sums]]:
         yield from map(of_refund, amounts.values())
 
 
+def has_takings(payment: Payment) -> bool:
+    """Whether an invoice or a charge was ever paid: of an account that only got something back it is not known what it paid."""
+    settled = payment.settled
+    return (
+        settled.has_takings
+        or any(of_invoice(invoice) is not None for invoice in payment.invoices.values())
+        or any(of_charge(charge) is not None for charge in payment.charges.values())
+        or any(sums.invoiced or sums.charged or sums.orders for own in (settled.older, *settled.by_stamp.values()) for sums in own.values())
+    )
+
+
 def month_figures(payment: Payment, valuation: Valuation, calendar: Calendar) -> dict[int, Figures]:
     """The revenue figures of an account, by month; figures that are 0 may be absent."""
     by_stamp: dict[int, dict[str, Sums]] = {}

@@ -20,7 +20,9 @@ from deploy.verify.reference_portfolio import added_up, portfolio
 from models import support
 from models.columns import Columns
 from models.health import BAND_NAMES
-from models.kpi.figures import FIGURES
+from models.kpi.catalogue import KPIS
+from models.kpi.figures import FIGURES, read_key
+from models.kpi.portfolio.book import Book as KpiBook
 from models.ledger import RevenueRules
 from models.portfolio import PROVIDERS, ZEROS, Accounting, Book, PortfolioRules, each_month, read_record
 from models.texts import Reading
@@ -284,6 +286,32 @@ def test_a_record_says_whose_it_is_and_reads_back() -> None:
         assert key == f"{record.partition}/{record.month}/{record.segment}".encode()
         assert record.config_version == "test"
         assert {f"{name}" for name in ZEROS["payment"] if not FIGURES[name].is_money} <= record.figures.keys()
+
+
+def test_revenue_is_not_told_before_anything_was_paid() -> None:
+    """Subscriptions and refunds alone say nothing of what was paid, and no total is below 0; one paid invoice does, if only of 0."""
+    refund = {"refund_id": "r", "amount": {"amount_minor": 500, "currency": "USD"}}
+    history = [_event("subscription.upserted", "2026-01-02T00:00:00Z", PAYING), _event("refund.created", "2026-03-03T00:00:00Z", refund)]
+    names = {"revenue_paid", "revenue_one_off", "revenue_refunded", "orders", "buyers", "buyers_ever"}
+
+    def told_after(*more: Record) -> tuple[dict[str, int], Any, Any]:
+        worker = MemoryWorker(log_of([*history, *more]), of_zone())
+        worker.run(Random(0))
+        told = kept(worker.partition)[b"0/2026-03/other"]["figures"]
+        book = KpiBook({read_key(name): value for name, value in told.items()}, None, "USD")
+        own = {name: value for name, value in told.items() if name.partition("@")[0] in names}
+        return own, KPIS["total_revenue"].value(book), KPIS["clv_historic"].value(book)
+
+    figures, *kpis = told_after()
+    assert figures == {"revenue_refunded@USD": 500_000_000}
+    assert [(kpi.value, kpi.reason) for kpi in kpis] == [(None, "not_observed")] * 2
+    free = {"invoice_id": "i", "total": {"amount_minor": 0, "currency": "USD"}}
+    figures, total, _ = told_after(_event("invoice.paid", "2026-03-04T00:00:00Z", free))
+    assert figures == {"revenue_paid@USD": 0, "revenue_one_off@USD": 0, "revenue_refunded@USD": 500_000_000}
+    assert total.value == -500
+    order = {"charge_id": "c", "order_id": "o", "amount": {"amount_minor": 700, "currency": "USD"}}
+    figures, total, _ = told_after(_event("charge.succeeded", "2026-03-04T00:00:00Z", order))
+    assert (figures["orders"], figures["buyers"], figures["buyers_ever"], total.value) == (1, 1, 1, 200)
 
 
 def test_the_figures_of_a_feed_are_figures() -> None:

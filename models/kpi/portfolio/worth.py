@@ -156,8 +156,8 @@ def kpis() -> Iterator[Kpi]:
             "up",
             "S0, S4",
             "all revenue less refunds to date / accounts that have ever paid",
-            ("revenue_to_date", "customers_ever"),
-            worth.clv_historic,
+            ("revenue_to_date", "customers_ever", "revenue_paid"),
+            lambda to_date, ever, _paid: worth.clv_historic(to_date, ever),
         ),
         (
             "clv_ecommerce",
