@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 _WEEK: Final = 7
 _FOUR_WEEKS: Final = 28
+_REMEMBERED: Final = 400
+"""Who was silent for more days than this and comes back is a new user (docs/state.md section 2a)."""
 
 
 class Users:
@@ -29,7 +31,7 @@ class Users:
         """The figures of a month, as of its last day."""
         found: Counter[str] = Counter()
         for bits in self._days.values():
-            days = bits >> (self._last - window.stop // DAY)
+            days = _remembered(bits >> (self._last - window.stop // DAY))
             if days:
                 self._count(days, found)
         return {name: count for name, count in found.items() if count}
@@ -52,3 +54,15 @@ class Users:
                 found[f"users_{state}_{span}d"] += 1
             elif before:
                 found[f"users_dormant_{span}d"] += 1
+
+
+def _remembered(days: int) -> int:
+    """The days that no long silence lies behind."""
+    kept, before = 0, None
+    while days:
+        lowest = days & -days
+        place = lowest.bit_length()
+        if before is not None and place - before > _REMEMBERED:
+            break
+        kept, before, days = kept | lowest, place, days ^ lowest
+    return kept

@@ -126,6 +126,25 @@ MUST_BE_COMPARED: Final = frozenset(
 )
 """What the truth and the product must both tell, and not only as 0, in one of the portfolios at least."""
 
+USED: Final = frozenset(
+    {
+        "active_users_1d",
+        "active_users_7d",
+        "active_users_28d",
+        "user_days_28d",
+        "users_by_active_days_28d",
+        "users_new_7d",
+        "users_current_7d",
+        "users_resurrected_7d",
+        "users_dormant_7d",
+        "users_new_28d",
+    }
+)
+"""The same of the running month and the one before it, which the product tells of use alone."""
+
+USED_NOW: Final = frozenset({"users_current_28d", "users_resurrected_28d", "users_dormant_28d"})
+"""The same of the running month."""
+
 Told = dict[str, dict[str, dict[Key, int]]]
 """Figures by month and segment."""
 

@@ -26,7 +26,7 @@ from models.kpi.portfolio.book import Book
 from models.months import UTC_ZONE, parse_month
 from models.times import DAY_US, parse_us
 from tests.support.replayed import records_of
-from tests.support.simulated import MUST_BE_COMPARED, Simulated, of_all, simulated, told_by, worker_of
+from tests.support.simulated import MUST_BE_COMPARED, USED, USED_NOW, Simulated, of_all, simulated, told_by, worker_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -224,10 +224,12 @@ def test_the_product_tells_the_truth(scope: Scope, is_disordered: bool) -> None:
     portfolio = simulated(scope, is_disordered=is_disordered)
     told, true = told_by(worker_of(portfolio), portfolio.truth.as_of), said_by_truth(portfolio.truth)
     assert sorted(told) == sorted(true)
+    *_, before, running = sorted(true)
     for month, by_segment in true.items():
+        names = MUST_BE_COMPARED | (USED if month in (before, running) else set()) | (USED_NOW if month == running else set())
         for segment in (*scope.names(), OTHER):
-            ours = {str(key): value for key, value in told[month][segment].items() if value and key.name in MUST_BE_COMPARED}
-            theirs = {key: value for key, value in by_segment.get(segment, {}).items() if read_key(key).name in MUST_BE_COMPARED}
+            ours = {str(key): value for key, value in told[month][segment].items() if value and key.name in names}
+            theirs = {key: value for key, value in by_segment.get(segment, {}).items() if read_key(key).name in names}
             assert ours == theirs, (month, segment)
             assert_same_kpis(told[month][segment], by_segment.get(segment, {}), scope.currencies)
         costs = costs_of(portfolio, month)
@@ -270,6 +272,6 @@ def test_what_must_be_compared_happens_in_what_is_compared() -> None:
     for scope, is_disordered in COMPARED:
         for by_segment in simulated(scope, is_disordered=is_disordered).truth.figures().values():
             seen |= names_of(key for figures in by_segment.values() for key in figures)
-    assert MUST_BE_COMPARED - seen == set()
+    assert (MUST_BE_COMPARED | USED | USED_NOW) - seen == set()
     assert seen <= set(FIGURES)
     assert set(TRUE_KPIS) <= set(KPIS)
