@@ -1,7 +1,9 @@
 """Fixed point: values and points are integers in ten-thousandths, so that sums and recomputations are exact."""
 
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
-from typing import Any, cast
+from fractions import Fraction
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,8 @@ FULL = 100 * SCALE
 Ints = NDArray[np.int64]
 AnyInts = NDArray[np.integer[Any]]
 
+Exact = TypeVar("Exact", int, Fraction)
+
 
 def to_fixed(value: Decimal) -> int:
     """The value in ten-thousandths, halves away from zero."""
@@ -25,6 +29,21 @@ def half_up(numerator: int, denominator: int) -> int:
     """The exact quotient rounded to the nearest integer, halves away from zero; the denominator is positive."""
     sign = -1 if numerator < 0 else 1
     return sign * ((2 * abs(numerator) + denominator) // (2 * denominator))
+
+
+def portions(parts: Mapping[str, Exact], rounded: Callable[[Exact], int]) -> Iterator[tuple[str, int]]:
+    """What each part is worth, so that all of them add up to what the sum of them is worth: exactly, whatever is rounded.
+
+    In the order of their names each is what the rounded running total grows by. Parts that come to 0 are left out.
+    """
+    total: Exact | None = None
+    before = 0
+    for name in sorted(parts):
+        total = parts[name] if total is None else total + parts[name]
+        after = rounded(total)
+        if after != before:
+            yield name, after - before
+        before = after
 
 
 def half_up_many(numerator: Ints, denominator: Ints | int) -> Ints:

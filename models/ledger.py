@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Protocol, Self
 from zoneinfo import ZoneInfo
@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, model_validator
 
 from models.changes import MONTH_US, Change, History, Price, changes_of, read_price
-from models.fixed import half_up
+from models.fixed import half_up, portions
 from models.kpi.figures import MICRO, Key
 from models.kpi.money import exponent
 from models.months import begins, day_begins, first_day, format_month, month_of
@@ -32,6 +32,9 @@ MONTHS_KEPT = 24
 
 LIFETIME_MONTH_US = 365 * DAY_US // 12
 """A month of 365/12 days, by which lifetimes are counted."""
+
+UNKNOWN = "unknown"
+"""The product of what names none."""
 
 FOREVER_US = 2**62
 """Later than any instant that an event can name."""
@@ -135,20 +138,21 @@ class Terms:
 
 
 class Monthly(NamedTuple):
-    """What a price comes to: MRR, in which currency, how long what is paid lasts at the most, and whether it is paid by the year."""
+    """What a price comes to: MRR, in which currency, how long what is paid lasts at the most, and whether it is paid by the year.
+
+    `shares` are those of its products in the MRR: by name, above 0, and together exactly the MRR.
+    """
 
     micro: int
     currency: str
     lasts: int
     is_annual: bool
+    shares: tuple[tuple[str, int], ...]
 
 
 def exact_mrr(price: Price, pricing: Pricing) -> Fraction:
     """The exact MRR of a price in minor units, never below 0."""
-    total = Fraction(0)
-    for item in price.items:
-        if pricing.include_metered or not item.is_metered:
-            total += Fraction(Decimal(item.unit)) * item.quantity * months_factor(item.interval, item.count, pricing.weeks_per_month)
+    total = sum(_undiscounted(price, pricing).values(), Fraction(0))
     if not price.items:
         return total
     often = months_factor(price.items[0].interval, price.items[0].count, pricing.weeks_per_month)
@@ -159,15 +163,41 @@ def exact_mrr(price: Price, pricing: Pricing) -> Fraction:
     return reduced(total, often, reductions, pricing)
 
 
+def _undiscounted(price: Price, pricing: Pricing) -> dict[str, Fraction]:
+    """What the items of each product come to in a month before discounts, in minor units."""
+    full: dict[str, Fraction] = {}
+    for item in price.items:
+        if pricing.include_metered or not item.is_metered:
+            often = months_factor(item.interval, item.count, pricing.weeks_per_month)
+            product = item.product or UNKNOWN
+            full[product] = full.get(product, Fraction(0)) + Fraction(Decimal(item.unit)) * item.quantity * often
+    return full
+
+
 @lru_cache(1 << 16)
 def monthly(stored: bytes, pricing: Pricing) -> Monthly:
     """What a stored price comes to in a month."""
     price = read_price(stored)
-    micro = exact_mrr(price, pricing) * MICRO
+    exact = exact_mrr(price, pricing) * MICRO
+    micro = half_up(exact.numerator, exact.denominator)
     counted = [item for item in price.items if pricing.include_metered or not item.is_metered]
     lengths = [int(MONTH_US / (months_factor(item.interval, item.count))) for item in counted]
     lasts = max([MONTH_US, *lengths])
-    return Monthly(half_up(micro.numerator, micro.denominator), price.currency, lasts, lasts >= 12 * MONTH_US)
+    return Monthly(micro, price.currency, lasts, lasts >= 12 * MONTH_US, _shares(price, pricing, micro))
+
+
+def _shares(price: Price, pricing: Pricing, micro: int) -> tuple[tuple[str, int], ...]:
+    """What of an MRR is due to each product: discounts reduce all items alike."""
+    full = _undiscounted(price, pricing)
+    if not micro or len(full) == 1:
+        return tuple((product, micro) for product in full if micro)
+    whole = sum(full.values(), Fraction(0)) / micro
+
+    def rounded(part: Fraction) -> int:
+        share = part / whole
+        return half_up(share.numerator, share.denominator)
+
+    return tuple(portions(full, rounded))
 
 
 class Is:
@@ -181,12 +211,13 @@ class Is:
 
 
 class Step(NamedTuple):
-    """From an instant on a subscription has this MRR, until its next step."""
+    """From an instant on a subscription has this MRR, until its next step; `shares` are those of its products in it."""
 
     at: int
     currency: str
     micro: int
     state: int
+    shares: tuple[tuple[str, int], ...] = ()
 
 
 NO_STEP = Step(-FOREVER_US, "", 0, Is.NOTHING)
@@ -238,7 +269,8 @@ def _steps(history: History, prices: list[bytes], losses: Sequence[int], renewal
         lost = min([lost, *(at for at in losses if begins <= at < ends)])
         term = _Term(change, price, FOREVER_US if overdue_from is None else overdue_from + terms.dunning, lost, renewals, terms)
         for at in (begins, *sorted({at for at in term.turns() if begins < at < ends})):
-            yield Step(at, price.currency, *term.at(at))
+            micro, state = term.at(at)
+            yield Step(at, price.currency, micro, state, price.shares if micro else ())
 
 
 class _Term:
@@ -393,6 +425,7 @@ class _Month:
     was_ever: bool
     opening: dict[str, int]
     steady: dict[str, int]
+    products: dict[tuple[str, str], int]
     moved: Figures
     entered: Literal["new", "reactivated"] | None = None
     is_reactivated: bool = False
@@ -411,6 +444,7 @@ class _Walk:
         until = max((until for _, until in paid), default=0)
         self._now = _Standing({}, {}, first_paid=first, paid_until=until, customer_until=until)
         self._month: _Month | None = None
+        self._shares: dict[str, dict[str, int]] = {}
         self.months: dict[int, Figures] = {}
         self.movements: list[Movement] = []
         self.paying: list[tuple[int, int]] = []
@@ -481,6 +515,7 @@ class _Walk:
             was_ever=now.first_paid is not None,
             opening=now.worth,
             steady=self._worth(starts),
+            products=self._by_product(starts - 1),
             moved={},
             days_from=starts - 1,
         )
@@ -492,6 +527,23 @@ class _Walk:
             reporting = self._valuation.reporting(currency)
             worth[reporting] = worth.get(reporting, 0) + self._valuation.value(currency, micro, at)
         return worth
+
+    def _by_product(self, at: int) -> dict[tuple[str, str], int]:
+        """What the account pays for each product, by the currency that it is reported in: of each currency together what that is worth."""
+        worth: dict[tuple[str, str], int] = {}
+        for currency, shares in self._shares.items():
+            reporting = self._valuation.reporting(currency)
+            for product, amount in portions(shares, partial(self._valuation.value, currency, at=at)):
+                worth[product, reporting] = worth.get((product, reporting), 0) + amount
+        return worth
+
+    def _share_out(self) -> None:
+        """Note what is paid for each product now, by contract currency."""
+        self._shares = {}
+        for step in self._steps:
+            for product, micro in step.shares:
+                own = self._shares.setdefault(step.currency, {})
+                own[product] = own.get(product, 0) + micro
 
     def _drift(self, at: int) -> dict[str, int]:
         """Value the balance anew at an instant: what rates alone did since is an `fx` movement."""
@@ -532,6 +584,7 @@ class _Walk:
             now.worth = self._worth(at)
             for currency in before.keys() | now.worth.keys():
                 net[currency] = net.get(currency, 0) + now.worth.get(currency, 0) - before.get(currency, 0)
+        self._share_out()
         at = group[0][0]
         now.is_customer = now.is_paying or (was_customer and now.paused > 0)
         gain = self._gain(at, was_paying=was_paying, is_resumed=resumed > 0)
@@ -611,7 +664,9 @@ class _Walk:
             if count:
                 figures[_key(name)] = int(count)
         self._lifetime(figures, at)
-        self._amounts(figures, month, self._worth(self._calendar.starts[month.number - self._calendar.first]))
+        begins = self._calendar.starts[month.number - self._calendar.first]
+        self._amounts(figures, month, self._worth(begins))
+        self._products(figures, month, begins, last)
         for name, flag in (("mrr_delinquent", Is.DELINQUENT), ("mrr_pending_churn", Is.ENDING)):
             for step in self._steps:
                 if step.state & flag and step.micro:
@@ -630,6 +685,17 @@ class _Walk:
                 self._put(figures, "mrr_grr_kept", min(amount, month.steady.get(currency, 0)), currency)
             elif month.is_reactivated:
                 self._put(figures, "mrr_reactivated_kept", amount, currency)
+
+    def _products(self, figures: Figures, month: _Month, begins: int, last: int) -> None:
+        """Note the balances of a month by product, and what was kept of those products that the account had as it began."""
+        for (product, currency), amount in month.products.items():
+            figures[_key("mrr_by_product_start", product, currency)] = amount
+        for (product, currency), amount in self._by_product(last).items():
+            figures[_key("mrr_by_product", product, currency)] = amount
+        held = {product for product, _ in month.products}
+        for (product, currency), amount in self._by_product(begins).items() if held else ():
+            if product in held:
+                figures[_key("mrr_by_product_kept", product, currency)] = amount
 
     @staticmethod
     def _put(figures: Figures, name: str, amount: int, currency: str) -> None:

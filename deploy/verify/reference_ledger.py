@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 from zoneinfo import ZoneInfo
 
@@ -152,6 +153,33 @@ class Books:
             elif discount.get("amount_minor") is not None and data["items"]:
                 total -= discount["amount_minor"] * self._factor(data["items"][0])
         return half_up(max(total, Fraction(0)) * MICRO)
+
+    def split(self, data: Json) -> Amounts:
+        """Share the MRR of a version out over its products: by their names, each what the rounded running total grows by."""
+        full: dict[str, Fraction] = {}
+        for item in data["items"]:
+            if item.get("usage_type", "licensed") != "metered" or self.rule("include_metered"):
+                amount = Fraction(Decimal(str(item["unit_amount_minor"]))) * item.get("quantity", 1) * self._factor(item)
+                name = item.get("product_id") or "unknown"
+                full[name] = full.get(name, Fraction(0)) + amount
+        price, whole = self.price(data), sum(full.values(), start=Fraction(0))
+        return {} if not price else _running(full, lambda amount: half_up(price * amount / whole))
+
+    def products(self, instant: int, at: int) -> dict[tuple[str, str], int]:
+        """Value what each product brings at an instant, by the rates of another: by product and reported currency."""
+        held: dict[str, Amounts] = {}
+        for name, versions in self.subscriptions().items():
+            worth, event = self.worth(name, instant), self.in_force(versions, instant)
+            if worth.micro and event is not None:
+                own = held.setdefault(worth.currency, {})
+                for product, micro in self.split(event.data).items():
+                    own[product] = own.get(product, 0) + micro
+        found: dict[tuple[str, str], int] = {}
+        for contract, own in held.items():
+            for product, amount in _running(own, partial(self._amount, contract, at)).items():
+                key = product, self.money(contract, 0, at)[0]
+                found[key] = found.get(key, 0) + amount
+        return found
 
     def _factor(self, item: Json) -> Fraction:
         weeks = self.rule("weeks_per_month")
@@ -308,6 +336,9 @@ class Books:
         if rate is None or self.reporting is None:
             return currency, micro
         return self.reporting, half_up(micro * rate)
+
+    def _amount(self, currency: str, at: int, micro: Fraction) -> int:
+        return self.money(currency, int(micro), at)[1]
 
     def _total(self, held: Iterable[Worth], at: int) -> Amounts:
         by_contract: Amounts = {}
@@ -487,6 +518,7 @@ class _Teller:
                 put(f"mrr_grr_kept@{currency}", min(amount, steady_opening.get(currency, 0)))
             elif reactivated:
                 put(f"mrr_reactivated_kept@{currency}", amount)
+        self._products(begins, last, put)
         for figure, flag in (("mrr_delinquent", "delinquent"), ("mrr_pending_churn", "ending")):
             for each in self._held.values():
                 if flag in each.flag and each.micro:
@@ -494,6 +526,17 @@ class _Teller:
                     put(f"{figure}@{currency}", amount)
         self._lives(end, ends, put)
         return {name: int(amount) for name, amount in told.items() if amount}
+
+    def _products(self, begins: int, last: int, put: Callable[[str, int], None]) -> None:
+        books = self._books
+        held = books.products(begins - 1, begins - 1)
+        for (product, currency), amount in held.items():
+            put(f"mrr_by_product_start{{{product}}}@{currency}", amount)
+        for (product, currency), amount in books.products(last, last).items():
+            put(f"mrr_by_product{{{product}}}@{currency}", amount)
+        for (product, currency), amount in books.products(last, begins).items():
+            if product in {name for name, _ in held}:
+                put(f"mrr_by_product_kept{{{product}}}@{currency}", amount)
 
     def _drift(self, known: Amounts, at: int, put: Callable[[str, int], None]) -> Amounts:
         after = self._books._total(self._held.values(), at)
@@ -590,6 +633,13 @@ def _later(told: dict[str, Figures]) -> None:
         if any(told[later].get("customers_end") for later in told if later >= month):
             for name in [name for name in figures if name.startswith("cohort_accounts{")]:
                 figures[name.replace("cohort_accounts", "cohort_paying_unbounded")] = 1
+
+
+def _running(parts: Mapping[str, Fraction | int], rounded: Callable[[Fraction], int]) -> Amounts:
+    """Round parts so that they add up to their rounded sum: what each adds to the rounded total of those with a lesser name."""
+    names = sorted(parts)
+    totals = [rounded(sum((Fraction(parts[name]) for name in names[:place]), start=Fraction(0))) for place in range(len(names) + 1)]
+    return {name: totals[place + 1] - totals[place] for place, name in enumerate(names) if totals[place + 1] != totals[place]}
 
 
 def _put(figures: Figures, name: str, amount: int) -> None:

@@ -111,8 +111,9 @@ def _version(rng: Random, name: str, at: int, number: int) -> Record:
             "interval": rng.choice(("month", "month", "year", "year", "week", "day", "quarter", "half_year")),
             "interval_count": rng.choice((1, 1, 2)),
             "usage_type": rng.choice(("licensed", "licensed", "metered")),
+            "product_id": rng.choice((None, "", "a", "b", "c")),
         }
-        for _ in range(rng.choice((0, 1, 1, 1, 2)))
+        for _ in range(rng.choice((0, 1, 1, 1, 2, 3)))
     ]
     discounts = [
         {"percent": rng.choice((12.5, 100, 33.3)), "duration": rng.choice(("forever", "once"))}

@@ -29,6 +29,7 @@ from tests.support.ledgers import (
 from tests.support.profiles import examples
 
 MRR = [f"mrr_{kind}" for kind in ["start", "end", "new", "reactivation", "expansion", "resume", "contraction", "churn", "pause", "fx"]]
+BY_PRODUCT = {"mrr_end": "mrr_by_product", "mrr_start": "mrr_by_product_start", "mrr_nrr_kept": "mrr_by_product_kept"}
 CUSTOMERS = [f"customers_{kind}" for kind in ["start", "end", "new", "reactivated", "churned", "same_period_churned"]]
 
 ZONES = ["UTC", "Asia/Kolkata", "Pacific/Auckland", "Pacific/Honolulu"]
@@ -92,6 +93,12 @@ def test_what_moved_a_month_leads_from_its_start_to_its_end(seed: int, count: in
             losses = own["mrr_contraction"] + own["mrr_churn"] + own["mrr_pause"]
             assert own["mrr_start"] + gains - losses + own["mrr_fx"] == own["mrr_end"]
             assert min(value for name, value in own.items() if name != "mrr_fx") >= 0
+        for whole, by_product in BY_PRODUCT.items():
+            for currency in {key.currency for key in figures if key.currency}:
+                shares = [amount for key, amount in figures.items() if key.name == by_product and key.currency == currency]
+                assert min(shares, default=1) > 0
+                total = figures.get(Key(whole, "", currency), 0)
+                assert sum(shares) <= total if whole == "mrr_nrr_kept" else sum(shares) == total
         count_of = {name: figures.get(Key(name), 0) for name in CUSTOMERS}
         came = count_of["customers_new"] + count_of["customers_reactivated"]
         left = count_of["customers_churned"] + count_of["customers_same_period_churned"]
@@ -290,6 +297,41 @@ def test_a_rate_alone_is_never_an_expansion() -> None:
     told_in = figures(writer, "2026-03", "2026-06-01T00:00:00Z", is_rated=True)
     assert told_in["mrr_fx@USD"] == told_in["mrr_end@USD"] - told_in["mrr_start@USD"] != 0
     assert told_in["mrr_nrr_kept@USD"] == told_in["mrr_grr_kept@USD"]
+
+
+def test_mrr_is_told_by_product() -> None:
+    """Discounts reduce all items alike, what names no product is `unknown`; kept is what the account had of the product before."""
+    writer = Writer()
+    items: list[dict[str, Any]] = [
+        {"unit_amount_minor": 1000, "interval": "month", "product_id": "seats"},
+        {"unit_amount_minor": 500, "interval": "month", "product_id": "seats"},
+        {"unit_amount_minor": 18_000, "interval": "year"},
+    ]
+    third = [{"percent": 33.3, "duration": "forever"}]
+    writer.subscription("2026-01-10T00:00:00Z", items=items, discounts=third)
+    told_in = figures(writer, "2026-01", "2026-02-01T00:00:00Z")
+    assert (told_in["mrr_by_product{seats}@USD"], told_in["mrr_by_product{unknown}@USD"]) == (1_000_500_000, 1_000_500_000)
+    writer.subscription("2026-02-10T00:00:00Z", items=[items[0], items[2] | {"product_id": "support"}])
+    assert [kind for _, kind, _ in moved(writer, "2026-03-01T00:00:00Z")] == ["new", "expansion"]
+    told_in = {name: amount for name, amount in figures(writer, "2026-02", "2026-03-01T00:00:00Z").items() if "product" in name}
+    assert told_in == {
+        "mrr_by_product_start{seats}@USD": 1_000_500_000,
+        "mrr_by_product_start{unknown}@USD": 1_000_500_000,
+        "mrr_by_product{seats}@USD": 1_000_000_000,
+        "mrr_by_product{support}@USD": 1_500_000_000,
+        "mrr_by_product_kept{seats}@USD": 1_000_000_000,
+    }
+
+
+def test_another_product_at_the_same_price_is_no_movement() -> None:
+    """It is told by product all the same, from then on."""
+    writer = Writer()
+    writer.subscription("2026-01-10T00:00:00Z", product="old")
+    writer.subscription("2026-02-10T00:00:00Z", product="new")
+    assert len(moved(writer, "2026-03-01T00:00:00Z")) == 1
+    told_in = figures(writer, "2026-02", "2026-03-01T00:00:00Z")
+    assert told_in["mrr_by_product{new}@USD"] == told_in["mrr_by_product_start{old}@USD"] == 1_000_000_000
+    assert not [name for name in told_in if name.startswith("mrr_by_product_kept")]
 
 
 def test_currencies_without_a_rate_are_never_added_up() -> None:
