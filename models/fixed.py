@@ -36,6 +36,11 @@ def portions(parts: Mapping[str, Exact], rounded: Callable[[Exact], int]) -> Ite
 
     In the order of their names each is what the rounded running total grows by. Parts that come to 0 are left out.
     """
+    if len(parts) == 1:  # nearly always, and asked for often
+        ((only, part),) = parts.items()
+        if worth := rounded(part):
+            yield only, worth
+        return
     total: Exact | None = None
     before = 0
     for name in sorted(parts):

@@ -25,6 +25,7 @@ from models.months import begins, day_begins, first_day, format_month, month_of
 from models.payments import Payment
 from models.revenue import PAYING, Pricing, Reduction, months_factor, reduced
 from models.scorecard import Strict
+from models.takings import UNKNOWN
 from models.times import DAY_US, MINUTE_US
 
 MONTHS_KEPT = 24
@@ -32,9 +33,6 @@ MONTHS_KEPT = 24
 
 LIFETIME_MONTH_US = 365 * DAY_US // 12
 """A month of 365/12 days, by which lifetimes are counted."""
-
-UNKNOWN = "unknown"
-"""The product of what names none."""
 
 FOREVER_US = 2**62
 """Later than any instant that an event can name."""
@@ -445,6 +443,7 @@ class _Walk:
         self._now = _Standing({}, {}, first_paid=first, paid_until=until, customer_until=until)
         self._month: _Month | None = None
         self._shares: dict[str, dict[str, int]] = {}
+        self._ended: dict[tuple[str, str], int] = {}
         self.months: dict[int, Figures] = {}
         self.movements: list[Movement] = []
         self.paying: list[tuple[int, int]] = []
@@ -515,7 +514,7 @@ class _Walk:
             was_ever=now.first_paid is not None,
             opening=now.worth,
             steady=self._worth(starts),
-            products=self._by_product(starts - 1),
+            products=self._ended if self._month is not None else self._by_product(starts - 1),
             moved={},
             days_from=starts - 1,
         )
@@ -690,7 +689,8 @@ class _Walk:
         """Note the balances of a month by product, and what was kept of those products that the account had as it began."""
         for (product, currency), amount in month.products.items():
             figures[_key("mrr_by_product_start", product, currency)] = amount
-        for (product, currency), amount in self._by_product(last).items():
+        self._ended = self._by_product(last)
+        for (product, currency), amount in self._ended.items():
             figures[_key("mrr_by_product", product, currency)] = amount
         held = {product for product, _ in month.products}
         for (product, currency), amount in self._by_product(begins).items() if held else ():

@@ -33,7 +33,10 @@ class Amount(msgspec.Struct, array_like=True, gc=False):
 
 
 class Invoice(msgspec.Struct, array_like=True, gc=False):
-    """One invoice. Times are microseconds; `failed` holds the least time of each attempt that failed, `one_off` is what does not recur."""
+    """One invoice. Times are microseconds; `failed` holds the least time of each attempt that failed, `one_off` is what does not recur.
+
+    `products` are the lines by product, as the event said that said `one_off`.
+    """
 
     newest_at: int
     status: Write
@@ -43,6 +46,7 @@ class Invoice(msgspec.Struct, array_like=True, gc=False):
     paid_at: int | None = None
     tax: Amount | None = None
     one_off: Number | None = None
+    products: dict[str, int] = {}
 
     @property
     def is_unpaid(self) -> bool:
@@ -153,6 +157,7 @@ def _invoice(payment: Payment, event: events.InvoiceEvent, status: str, at: int)
         invoice.tax = Amount(data.tax.amount_minor, data.tax.currency, at, rank(event))
     if data.lines is not None and wins(invoice.one_off, at, rank(event)):
         invoice.one_off = Number(sum(line.amount_minor for line in data.lines if line.recurring is False), at, rank(event))
+        invoice.products = takings.lines_by_product(data.lines)
     return invoice
 
 
@@ -223,7 +228,7 @@ def finished_at(payment: Payment) -> int:
 def drop_old(payment: Payment, newest: int, _zone: ZoneInfo) -> None:
     """Let go of what is finished and old, or too many; `newest` is the account's newest payment event."""
     for name in let_go(((i.newest_at, name, not i.is_unpaid) for name, i in payment.invoices.items()), newest):
-        takings.settle(payment.settled, takings.of_invoice(payment.invoices.pop(name)))
+        takings.settle_invoice(payment.settled, payment.invoices.pop(name))
     for name in let_go(((c.outcome.at, name, True) for name, c in payment.charges.items()), newest):
         takings.settle(payment.settled, takings.of_charge(payment.charges.pop(name)))
     for name in let_go(((s.at, name, False) for name, s in payment.subscriptions.items()), newest):

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
+from models.fixed import portions
 from models.kpi.figures import MICRO, Key
 from models.ledger import Calendar, Figures, Valuation
 from models.payments import Payment
-from models.takings import Settled, Sums, of_charge, of_invoice, of_refund, stamp
+from models.takings import QUARTER_US, UNKNOWN, Settled, Sums, by_product, of_charge, of_invoice, of_refund, stamp
 from models.times import DAY_US
 
 
@@ -42,14 +43,39 @@ def month_figures(payment: Payment, valuation: Valuation, calendar: Calendar) ->
         by_stamp.setdefault(stamp(at), {}).setdefault(currency, Sums()).add(sums)
     if not by_stamp and not settled.older:
         return {}
-    return _Months(settled, by_stamp, valuation, calendar).figures()
+    return _Months(settled, by_stamp, _products(payment), valuation, calendar).figures()
+
+
+Products = dict[tuple[int, str], dict[str, int]]
+"""What was invoiced of the products that were named, by stamp and currency."""
+
+
+def _products(payment: Payment) -> Products:
+    found: Products = {}
+
+    def add(at: int, currency: str, product: str, minor: int) -> None:
+        own = found.setdefault((at, currency), {})
+        own[product] = own.get(product, 0) + minor
+
+    for product, by_currency in payment.settled.by_product.items():
+        for currency, amounts in by_currency.items():
+            for place, minor in amounts.items():
+                add(place * QUARTER_US, currency, product, minor)
+    for invoice in payment.invoices.values():
+        if invoice.products and (counted := of_invoice(invoice)) is not None:
+            at, currency, sums = counted
+            for product, minor in by_product(invoice, sums.invoiced).items():
+                add(stamp(at), currency, product, minor)
+    return found
 
 
 class _Months:
     """The sums of an account, laid out by month."""
 
-    def __init__(self, settled: Settled, by_stamp: dict[int, dict[str, Sums]], valuation: Valuation, calendar: Calendar) -> None:
-        self._older, self._by_stamp = settled.older, by_stamp
+    def __init__(
+        self, settled: Settled, by_stamp: dict[int, dict[str, Sums]], products: Products, valuation: Valuation, calendar: Calendar
+    ) -> None:
+        self._older, self._by_stamp, self._products = settled.older, by_stamp, products
         self._valuation, self._calendar = valuation, calendar
         self._first, self._last = settled.first_order_at, settled.last_order_at
         every = [sums for own in (settled.older, *by_stamp.values()) for sums in own.values()]
@@ -92,6 +118,7 @@ class _Months:
                 if minor:
                     key = Key(name, "", self._valuation.reporting(currency))
                     figures[key] = figures.get(key, 0) + self._valuation.value(currency, minor * MICRO, at)
+            self._share_out(figures, at, currency, self._paid(sums))
         if count:
             self._first = at if self._first is None else self._first
             self._last = at
@@ -99,6 +126,15 @@ class _Months:
             figures[Key("orders")] = figures.get(Key("orders"), 0) + count
             figures[Key("buyers")] = 1
         return count
+
+    def _share_out(self, figures: Figures, at: int, currency: str, paid: int) -> None:
+        """Tell what was paid by product, so that products add up to it exactly at any rate."""
+        known, reporting = self._products.get((at, currency), {}), self._valuation.reporting(currency)
+        rest = paid - sum(known.values())
+        parts = {**known, UNKNOWN: rest} if rest else known
+        for product, amount in portions(parts, lambda minor: self._valuation.value(currency, minor * MICRO, at)):
+            key = Key("revenue_by_product", product, reporting)
+            figures[key] = figures.get(key, 0) + amount
 
     def _add_to(self, to_date: dict[str, int], currency: str, minor: int, at: int) -> None:
         reporting = self._valuation.reporting(currency)

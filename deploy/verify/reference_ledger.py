@@ -366,16 +366,9 @@ class Books:
     def takings(self) -> list[tuple[int, str, str, int]]:
         """List what was paid and given back: the stamp, the currency, what it was, and minor units."""
         found = []
-        for events in self._objects("invoice", "invoice_id").values():
-            latest = max(events, key=lambda event: event.rank)
-            paid = [event.time for event in events if event.type == "invoice.paid"]
-            total = _said(events, "total")
-            if not paid or total is None or latest.type == "invoice.voided":
-                continue
-            tax, lines = _said(events, "tax"), _said(events, "lines") or []
-            without = total["amount_minor"] - (tax["amount_minor"] if tax and tax["currency"] == total["currency"] else 0)
+        for at, currency, without, lines in self._paid_invoices():
             one_off = sum(line["amount_minor"] for line in lines if line.get("recurring") is False)
-            found += [(min(paid), total["currency"], "invoiced", without), (min(paid), total["currency"], "one_off", one_off)]
+            found += [(at, currency, "invoiced", without), (at, currency, "one_off", one_off)]
         for kind in ("charge", "refund", "credit_note"):
             for events in self._objects(kind, f"{kind}_id").values():
                 latest = max(events, key=lambda event: event.rank)
@@ -386,6 +379,34 @@ class Books:
                     what = "charged" if latest.data.get("order_id") is None else "ordered"
                     found.append((latest.time, amount["currency"], what, amount["amount_minor"]))
         return [(_stamp(at), currency, what, minor) for at, currency, what, minor in found]
+
+    def paid_by_product(self) -> dict[tuple[int, str], Amounts]:
+        """Compute what was paid by product, in minor units, by stamp and currency; `unknown` without one."""
+        takings = self.takings()
+        has_invoices = any(minor for _, _, what, minor in takings if what == "invoiced")
+        counted = {"ordered"} if has_invoices else {"ordered", "charged"}
+        found: dict[tuple[int, str], Amounts] = {}
+        for at, currency, what, minor in takings:
+            if what in counted:
+                own = found.setdefault((at, currency), {})
+                own["unknown"] = own.get("unknown", 0) + minor
+        for at, currency, net, lines in self._paid_invoices():
+            own = found.setdefault((_stamp(at), currency), {})
+            for name, minor in _by_product(net, lines).items():
+                own[name] = own.get(name, 0) + minor
+        return found
+
+    def _paid_invoices(self) -> list[tuple[int, str, int, list[Json]]]:
+        """List the invoices that were paid: when, the currency, the total without tax, and their lines."""
+        found = []
+        for events in self._objects("invoice", "invoice_id").values():
+            latest = max(events, key=lambda event: event.rank)
+            paid = [event.time for event in events if event.type == "invoice.paid"]
+            total, tax = _said(events, "total"), _said(events, "tax")
+            if paid and total is not None and latest.type != "invoice.voided":
+                without = total["amount_minor"] - (tax["amount_minor"] if tax and tax["currency"] == total["currency"] else 0)
+                found.append((min(paid), total["currency"], without, _said(events, "lines") or []))
+        return found
 
     def _objects(self, kind: str, member: str) -> dict[str, list[Event]]:
         found: dict[str, list[Event]] = {}
@@ -414,6 +435,12 @@ class Books:
                     _put(figures, f"revenue_refunded@{priced}", amount * (what == "refunded"))
                     _put(figures, f"revenue_one_off@{priced}", amount * (what in ("one_off", "ordered")))
                     _put(figures, "orders", int(what == "ordered"))
+            for (at, currency), parts in self.paid_by_product().items():
+                if self.month(at) == month:
+                    priced = self.money(currency, 0, at)[0]
+                    micro = {name: minor * MICRO for name, minor in parts.items()}
+                    for name, amount in _running(micro, partial(self._amount, currency, at)).items():
+                        _put(figures, f"revenue_by_product{{{name}}}@{priced}", amount)
             _put(figures, "buyers", int("orders" in figures))
             _put(figures, "buyers_ever", int(bool(orders)))
             if len(orders) > 1:
@@ -633,6 +660,20 @@ def _later(told: dict[str, Figures]) -> None:
         if any(told[later].get("customers_end") for later in told if later >= month):
             for name in [name for name in figures if name.startswith("cohort_accounts{")]:
                 figures[name.replace("cohort_accounts", "cohort_paying_unbounded")] = 1
+
+
+def _by_product(net: int, lines: list[Json]) -> Amounts:
+    """Share what an invoice was paid out over the products of its lines (section 7)."""
+    by_product: Amounts = {}
+    for line in lines:
+        name = line.get("product_id") or "unknown"
+        by_product[name] = by_product.get(name, 0) + line["amount_minor"]
+    whole = sum(by_product.values())
+    if not any(name != "unknown" for name in by_product):
+        return {"unknown": net}
+    if whole > 0 and all(amount >= 0 for amount in by_product.values()):
+        return _running(by_product, lambda amount: half_up(net * amount / whole))
+    return by_product | {"unknown": by_product.get("unknown", 0) + net - whole}
 
 
 def _running(parts: Mapping[str, Fraction | int], rounded: Callable[[Fraction], int]) -> Amounts:

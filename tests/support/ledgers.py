@@ -215,10 +215,10 @@ def random_payments(rng: Random, count: int, days: int = 900) -> list[Record]:
         again = at + rng.randrange(1, 7) * DAY_US
         match rng.choice(("invoice", "invoice", "charge", "order", "failed", "refund", "credit")):
             case "invoice":
-                line = {"amount_minor": 7, "recurring": rng.choice((True, False))}
-                writer.event("invoice.issued", at, {"invoice_id": f"i{number}", "total": amount, "lines": [line]})
+                writer.event("invoice.issued", at, {"invoice_id": f"i{number}", "total": amount, "lines": _lines(rng)})
                 kind = rng.choice(("invoice.paid", "invoice.paid", "invoice.voided"))
-                writer.event(kind, again, {"invoice_id": f"i{number}", "tax": amount | {"amount_minor": 3}})
+                corrected = {"lines": _lines(rng)} if rng.random() < 0.2 else {}
+                writer.event(kind, again, {"invoice_id": f"i{number}", "tax": amount | {"amount_minor": 3}} | corrected)
             case "refund":
                 refund = {"refund_id": f"r{number}", "amount": amount | {"amount_minor": -5}, "cancels_subscription": rng.random() < 0.5}
                 writer.event("refund.created", at, refund)
@@ -229,6 +229,16 @@ def random_payments(rng: Random, count: int, days: int = 900) -> list[Record]:
                 outcome = "charge.failed" if kind == "failed" else "charge.succeeded"
                 writer.event(outcome, at, {"charge_id": f"c{number}", "amount": amount} | order)
     return sorted(writer.records, key=lambda record: str(record["time"]))
+
+
+def _lines(rng: Random) -> list[Record]:
+    """Write the lines of an invoice: some of a product, some of none, some given back."""
+    products = rng.choice((("a", "b", "c"), ("a",), ("", "a"), ("",)))
+    amounts = (7, 700, 0) if rng.random() < 0.7 else (7, -900, 40)
+    return [
+        {"amount_minor": rng.choice(amounts), "recurring": rng.choice((True, False)), "product_id": rng.choice(products)}
+        for _ in range(rng.randrange(4))
+    ]
 
 
 def told(ledger: Ledger) -> dict[str, dict[str, int]]:

@@ -16,6 +16,7 @@ from models.kpi.figures import FIGURES, Key
 from models.times import DAY_US, format_us, parse_us
 from tests.support.ledgers import (
     START,
+    Record,
     Writer,
     folded,
     of_oracle,
@@ -403,6 +404,44 @@ def test_what_was_paid_is_the_naive_ones_also_when_objects_were_let_go(seed: int
     stream = paid_of_stream(payment, now, zone, is_rated=is_rated)
     oracle = paid_of_oracle(history, now, zone, is_rated=is_rated)
     assert stream == some(oracle)
+    for months in stream.values():
+        for currency in ("USD", "EUR"):
+            shares = [value for name, value in months.items() if name.startswith("revenue_by_product{") and name.endswith(f"@{currency}")]
+            assert sum(shares) == months.get(f"revenue_paid@{currency}", 0)
+
+
+def test_what_was_paid_is_told_by_product() -> None:
+    """The lines share the total less tax in proportion, or stand where one is negative; what names none, charges too, is `unknown`."""
+    writer = Writer()
+
+    def pay(name: str, total: int, *lines: tuple[str | None, int]) -> None:
+        data = {"invoice_id": name, "total": {"amount_minor": total, "currency": "USD"}, "tax": {"amount_minor": 100, "currency": "USD"}}
+        told_lines = [{"amount_minor": minor} | ({} if product is None else {"product_id": product}) for product, minor in lines]
+        writer.event("invoice.paid", START, data | {"lines": told_lines})
+
+    def by_product(records: list[Record], now: int) -> dict[str, int]:
+        found = paid_of_stream(folded(records), now)["2025-01"]
+        return {name: minor // 1_000_000 for name, minor in found.items() if name.startswith("revenue_by_product")}
+
+    pay("discounted", 201, ("seats", 100), ("support", 100), (None, 100))
+    assert by_product(writer.records, START) == {
+        "revenue_by_product{seats}@USD": 34,
+        "revenue_by_product{support}@USD": 33,
+        "revenue_by_product{unknown}@USD": 34,
+    }
+    pay("prorated", 400, ("seats", 900), ("support", -500))
+    pay("bare", 150)
+    writer.event("charge.succeeded", START, {"charge_id": "c", "order_id": "o", "amount": {"amount_minor": 7, "currency": "USD"}})
+    whole = {
+        "revenue_by_product{seats}@USD": 934,
+        "revenue_by_product{support}@USD": -467,
+        "revenue_by_product{unknown}@USD": 34 - 100 + 50 + 7,
+    }
+    assert by_product(writer.records, START) == whole
+    later = START + 300 * DAY_US
+    writer.event("charge.failed", later, {"charge_id": "d", "amount": {"amount_minor": 7, "currency": "USD"}})
+    assert folded(writer.records).invoices == {}
+    assert by_product(writer.records, later) == whole
 
 
 def test_a_charge_of_no_order_counts_where_no_invoice_does() -> None:
