@@ -11,8 +11,8 @@ How a row becomes an event, and why so:
   a payment on its day. What is not yet due at a cancellation, or at the end of the term, is voided then.
 - **A subscription** of 1.00 USD a month begins with the sign-up. It ends with the cancellation, at the beginning of
   that day (usage of that day, and some later, still arrives: it is in the data), or else with the term, at its end.
-
-Scores of settled assessments are survey answers, and wait until surveys exist.
+- **The score of what was settled** (0 to 100) is an answer about satisfaction, at the time of the payment; also where
+  nothing is owed for it.
 """
 
 from __future__ import annotations
@@ -169,12 +169,15 @@ class Ledger:
                 yield _invoice_event("invoice.issued", account, time, assessment)
 
     def settle(self, row: list[str]) -> Iterator[Event]:
-        """Yield the payment of an invoice, early or late."""
+        """Yield the payment of an invoice, early or late, and what the score of it says."""
         account, assessment = self._found(row)
+        day, _, assessment_id, *_, score = row
+        time = spread(day, f"{account.account_id},{assessment_id}")
         if assessment is not None:
             self._settled.add((account.account_id, assessment.assessment_id))
-            paid_at = spread(row[0], f"{account.account_id},{assessment.assessment_id}")
-            yield _invoice_event("invoice.paid", account, paid_at, assessment)
+            yield _invoice_event("invoice.paid", account, time, assessment)
+        if score:
+            yield _answer(account, time, assessment_id, float(score))
 
     def fall_due(self, row: list[str]) -> Iterator[Event]:
         """Yield, at the end of its day, that an invoice is overdue, unless it has been settled."""
@@ -299,6 +302,19 @@ def _invoice_event(event_type: str, account: Account, time: str, assessment: Ass
     if assessment.due:
         data["due_at"] = assessment.due + END_OF_DAY
     return _event(event_type, account, time, invoice_id, data)
+
+
+def _answer(account: Account, time: str, assessment_id: str, score: float) -> Event:
+    survey_id = f"{account.account_id}-{assessment_id}"
+    data: dict[str, object] = {
+        "survey_id": survey_id,
+        "kind": "csat",
+        "score": score,
+        "scale_min": 0,
+        "scale_max": 100,
+        "user_id": account.account_id,
+    }
+    return _event("survey.answered", account, time, survey_id, data)
 
 
 def _used(row: list[str]) -> Event:

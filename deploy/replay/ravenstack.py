@@ -8,12 +8,13 @@ How a row becomes an event, and why so:
   second event beside it.
 - **Tickets** are created at the beginning of their day, answered after the response time and solved when they were
   closed; a few are answered after that, and stay so.
-- **Churn events** move the account to the stage `churned`, and are a refund where money went back.
+- **Satisfaction** with a ticket (1 to 5) is answered when it was closed, by the account itself, as nobody is named.
+- **Churn events** move the account to the stage `churned`, are a refund where money went back, and feedback where something was said.
 
 The tables contradict each other (usage before its subscription, tickets before the sign-up, churn without an end of a
 subscription): every row is sent as it is, at its own time. What the data do not tell is left out: the user, a ticket's
 channel and kind. So is what only the future knew: `churn_flag`, `upgrade_flag`, `downgrade_flag`, `escalation_flag`
-have no day. Satisfaction and feedback wait until surveys exist.
+have no day.
 """
 
 from __future__ import annotations
@@ -264,6 +265,17 @@ def _ticket(row: Row) -> Iterator[Event]:
             "to": "solved",
         }
         yield _event("ticket.status_changed", f"{ticket_id}:solved", closed_at, account_id, solved)
+        if row["satisfaction_score"]:
+            answer: dict[str, object] = {
+                "survey_id": ticket_id,
+                "kind": "csat",
+                "score": float(row["satisfaction_score"]),
+                "scale_min": 1,
+                "scale_max": 5,
+                "user_id": account_id,
+                "ticket_id": ticket_id,
+            }
+            yield _event("survey.answered", ticket_id, closed_at, account_id, answer)
 
 
 def _churn(row: Row) -> Iterator[Event]:
@@ -279,6 +291,9 @@ def _churn(row: Row) -> Iterator[Event]:
             "cancels_subscription": True,
         }
         yield _event("refund.created", churn_id, time, account_id, refund)
+    if row["feedback_text"]:
+        said: dict[str, object] = {"channel": "cancellation", "text": row["feedback_text"]}
+        yield _event("feedback.received", churn_id, time, account_id, said)
 
 
 def _rfc3339(moment: datetime) -> str:

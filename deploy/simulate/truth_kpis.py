@@ -187,7 +187,7 @@ KPIS: Final[dict[str, Callable[[_Sums], Value]]] = {
     "ces": lambda s: _percent(s.all_of("ces_positive"), s.all_of("ces_answers")),
     "satisfied_of_answered": lambda s: _percent(s["csat_accounts_positive"], s["csat_accounts"]),
     "plan_adherence": lambda s: _percent(s["recommendations_actioned"], s["recommendations_made"]),
-    "satisfied_of_all": lambda s: _percent(s["csat_accounts_positive"], s["accounts"]),
+    "satisfied_of_all": lambda s: _percent(s["csat_accounts_positive"], max(s["accounts"], s["csat_accounts"])),
     "response_rate": lambda s: _percent(s.all_of("surveys_answered"), s.all_of("surveys_offered")),
 }
 """Each KPI by its name in the catalogue (docs/metrics.md)."""

@@ -111,6 +111,13 @@ def test_each_settled_row_that_counts_is_a_payment_on_its_day(events: list[Event
     }
 
 
+def test_each_score_of_a_settled_row_is_an_answer_on_its_day(events: list[Event]) -> None:
+    """On a scale of 0 to 100, also where nothing is owed for it; a row without a score says nothing."""
+    made = {(event["time"][:10], event["data"]["survey_id"]): event["data"]["score"] for event in _of(events, "survey.answered")}
+    scored = [row for row in _rows("commitments") if row["event"] == "settled" and row["score"]]
+    assert made == {(row["day"], f"{row['account_id']}-{row['id_assessment']}"): float(row["score"]) for row in scored}
+
+
 def test_what_is_not_settled_on_its_due_day_is_overdue_at_its_end(events: list[Event], commitments: list[Row]) -> None:
     """One overdue event for each due row without a settlement up to and on that day, and no other."""
     settled = {(r["account_id"], r["id_assessment"]): r["day"] for r in commitments if r["event"] == "settled"}
@@ -194,7 +201,7 @@ def test_each_account_begins_and_ends_once(events: list[Event], accounts: dict[s
 def test_a_window_is_counted_as_it_is_sent(events: list[Event]) -> None:
     """The count of a window is the number of its events, with the first day in it and the last one not."""
     corpus = oulad.corpus(SAMPLE_DIR)
-    assert corpus.count(Window()) == len(events) == 185_754
+    assert corpus.count(Window()) == len(events) == 191_453
     window = Window("2013-02-20", "2013-03-01")
     within = list(window.of(iter(events)))
     assert corpus.count(window) == len(within)
@@ -241,6 +248,7 @@ def test_settled_on_the_due_day_is_on_time(tmp_path: Path) -> None:
         "invoice.issued",
         "usage.event",
         "invoice.paid",
+        "survey.answered",
         "subscription.upserted",
     ]
 

@@ -63,7 +63,7 @@ def test_every_event_is_valid(events: list[Event]) -> None:
     by_topic: dict[str, list[Event]] = defaultdict(list)
     for event in events:
         by_topic[topic_of(event["type"])].append(event)
-    assert set(by_topic) == {"usage-events", "ticket-events", "payment-events", "account-events"}
+    assert set(by_topic) == {"usage-events", "ticket-events", "payment-events", "account-events", "survey-events"}
     for topic, of_topic in by_topic.items():
         decoded = decode_batch(topic, records_of(of_topic))
         assert not decoded.rejected
@@ -83,8 +83,10 @@ def test_rows_and_events_agree_in_number(events: list[Event], tables: dict[str, 
         "ticket.status_changed": len(tickets),
         "account.stage_changed": len(tables["churn_events"]),
         "refund.created": sum(float(row["refund_amount_usd"]) > 0 for row in tables["churn_events"]),
+        "survey.answered": sum(bool(row["satisfaction_score"]) for row in tickets),
+        "feedback.received": sum(bool(row["feedback_text"]) for row in tables["churn_events"]),
     }
-    assert ravenstack.corpus(SAMPLE_DIR).count(Window()) == len(events) == 45_459
+    assert ravenstack.corpus(SAMPLE_DIR).count(Window()) == len(events) == 47_086
 
 
 def test_usage_belongs_to_the_account_of_its_subscription(events: list[Event], tables: dict[str, list[Row]]) -> None:
@@ -139,6 +141,15 @@ def test_a_ticket_is_created_answered_and_solved_when_the_table_says(events: lis
         assert solved["time"] == row["closed_at"].replace(" ", "T") + "Z"
         assert solved["data"]["to"] == "solved"
         assert solved["data"]["from"] == ("open" if replied["time"] <= solved["time"] else "new")
+
+
+def test_satisfaction_is_answered_on_its_scale_when_the_ticket_was_closed(events: list[Event], tables: dict[str, list[Row]]) -> None:
+    """Row for row, blank ones left out."""
+    made = {event["data"]["ticket_id"]: (event["time"], event["data"]["score"]) for event in _of(events, "survey.answered")}
+    closed = {event["data"]["ticket_id"]: event["time"] for event in _of(events, "ticket.status_changed")}
+    rated = [row for row in tables["support_tickets"] if row["satisfaction_score"]]
+    assert made == {row["ticket_id"]: (closed[row["ticket_id"]], float(row["satisfaction_score"])) for row in rated}
+    assert {score for _, score in made.values()} <= {1.0, 2.0, 3.0, 4.0, 5.0}
 
 
 def test_refunds_are_positive_money_in_cents(events: list[Event], tables: dict[str, list[Row]]) -> None:

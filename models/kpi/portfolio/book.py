@@ -91,7 +91,10 @@ class Book:
 
 @dataclass(frozen=True, slots=True)
 class Kpi:
-    """One KPI: `make` takes what `figures` are, in their order, after the options where `has_options`."""
+    """One KPI: `make` takes what `figures` are, in their order, after the options where `has_options`.
+
+    `rare` are those that count as 0 where they were never observed and the others were.
+    """
 
     name: str
     title: str
@@ -103,11 +106,20 @@ class Kpi:
     figures: tuple[str, ...]
     make: Callable[..., Value]
     has_options: bool = False
+    rare: frozenset[str] = frozenset()
+
+    def _read(self, book: Book, name: str) -> Any:
+        try:
+            return book.read(name)
+        except _AbsentError:
+            if name in self.rare:
+                return 0
+            raise
 
     def value(self, book: Book) -> Value:
         """The KPI of a month and segment; null with a reason where a figure was never observed or there is nothing to divide by."""
         try:
-            given = [book.read(name) for name in self.figures]
+            given = [self._read(book, name) for name in self.figures]
         except _AbsentError:
             is_first = book.previous is None and any(name.startswith(PREVIOUS) for name in self.figures)
             return none("no_previous_period" if is_first else "not_observed")
@@ -123,10 +135,10 @@ Row: TypeAlias = tuple[str, str, Unit, Direction | None, str, str, tuple[str, ..
 """A KPI as the lists have it: name, title, unit, which way is better, source, formula, figures, how it is made."""
 
 
-def section(name_of: Section, *rows: Row, has_options: bool = False) -> Iterator[Kpi]:
+def section(name_of: Section, *rows: Row, has_options: bool = False, rare: frozenset[str] = frozenset()) -> Iterator[Kpi]:
     """The KPIs of a section, in their order."""
     for name, title, unit, better, source, formula, figures, make in rows:
-        yield Kpi(name, title, name_of, unit, better, source, formula, figures, make, has_options)
+        yield Kpi(name, title, name_of, unit, better, source, formula, figures, make, has_options, rare)
 
 
 def as_count(number: Exact) -> Reading:

@@ -138,4 +138,5 @@ def kpis() -> Iterator[Kpi]:
             _fcr,
         ),
         has_options=True,
+        rare=frozenset({"tickets_abandoned"}),
     )

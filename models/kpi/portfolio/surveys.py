@@ -78,9 +78,9 @@ def kpis() -> Iterator[Kpi]:
             "percent",
             "up",
             "S0",
-            "accounts whose latest CSAT is positive / all accounts",
-            ("csat_accounts_positive", "accounts"),
-            proportion,
+            "accounts whose latest CSAT is positive / all accounts, those that answered before they were created among them",
+            ("csat_accounts_positive", "accounts", "csat_accounts"),
+            lambda positive, accounts, answered: proportion(positive, max(accounts, answered)),
         ),
         (
             "response_rate",
