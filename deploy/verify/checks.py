@@ -41,6 +41,7 @@ from deploy.verify.equality import (
 )
 from deploy.verify.records import read_records
 from deploy.verify.report import Check
+from deploy.verify.rolled_up import judge_portfolio
 from models import row
 from models.commands import PREFIX
 from models.health import Band
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from alerts.rules import AlertRules
     from deploy.verify.records import LogRecord, Members
     from deploy.verify.report import Report
+    from deploy.verify.rolled_up import Rolled
     from stream_app.settings import Settings
 
 OUTCOMES: Final = ("applied", "duplicate", "late", "dead_letter")
@@ -117,7 +119,8 @@ class Evidence:
     """All that was read of one partition; the scores and states of alerts are the latest of each key.
 
     `letters` are those that name a record of this partition, `commands` what is decided for all accounts, of all partitions. A log that
-    `is_whole` begins at offset 0.
+    `is_whole` begins at offset 0. `portfolio` is what is published of this partition's
+    accounts, `cursor_times` are the cursors up to the cut by the time of their record (milliseconds).
     """
 
     number: int
@@ -128,6 +131,8 @@ class Evidence:
     alert_states: Mapping[bytes, bytes]
     letters: Sequence[Letter]
     commands: Sequence[reference.Event] = ()
+    portfolio: Sequence[Rolled] = ()
+    cursor_times: Mapping[int, bytes] = field(default_factory=dict)
     tail: Tail = field(default_factory=Tail)
     is_alert_log_whole: bool = True
     is_letter_log_whole: bool = True
@@ -148,7 +153,10 @@ class Folded:
 
 @dataclass
 class Case:
-    """One partition before the judge: what was read, what the reference makes of it, and where the verdicts go."""
+    """One partition before the judge: what was read, what the reference makes of it, and where the verdicts go.
+
+    `offsets` are those of the records that were applied to an account, by topic and account, in their order; commands for all are nobody's.
+    """
 
     settings: Settings
     evidence: Evidence
@@ -160,6 +168,7 @@ class Case:
     folded: dict[str, Folded] = field(default_factory=dict)
     card: Members = field(default_factory=dict)
     commands: reference.Oracle = field(default_factory=reference.Oracle)
+    offsets: dict[tuple[str, str], list[int]] = field(default_factory=lambda: defaultdict(list))
 
     def stranger(self) -> reference.Oracle:
         """Return an account of which nothing was read yet, as the reference sees it with this configuration."""
@@ -205,6 +214,7 @@ def judge_partition(
             _judge_records(case, topic)
         _judge_letters(case)
         _judge_commands(case)
+        judge_portfolio(case)
     _judge_states(case)
     _judge_assessments(case)
     _judge_alerts(case)
@@ -298,6 +308,8 @@ def _fold_topic(case: Case, topic: str, decode: Callable[[LogRecord], Members | 
             try:
                 whose = case.commands if topic == COMMANDS else case.account_of(read.members["subject"])
                 outcome, reason = whose.apply(topic, read.members), CONFLICT
+                if outcome == "applied":
+                    case.offsets[topic, "" if topic == COMMANDS else read.members["subject"]].append(read.record.offset)
             except _UNFOLDABLE as error:
                 folded.failures.append(f"{topic}: the reference cannot fold the record at {read.record.offset}: {error!r}")
                 continue

@@ -487,6 +487,15 @@ class Oracle:
         self._newest[topic] = max(newest, event.time)
         return "applied"
 
+    def until(self, counts: Mapping[str, int]) -> "Oracle":
+        """Return the account as it was when so many events of each topic were applied."""
+        found = Oracle(self._read_text, self._zone)
+        for topic, events in self._applied.items():
+            if before := events[: counts.get(topic, 0)]:
+                found._applied[topic] = before
+                found._newest[topic] = max(event.time for event in before)
+        return found
+
     def state(self) -> Members:
         """Sections 2 to 5 as one JSON-able dict; days, attempts and object ids are its text keys."""
         return {

@@ -30,6 +30,7 @@ class Check(StrEnum):
     ALERTS = "alerts", "I4 I5", "accounts: ids, sequence, episodes and alternation of their alerts"
     ALERT_STATE = "alert-state", "I5", "accounts: alert-state is the fold of their alerts, and what the row says"
     CONDITION = "condition", "I5", "accounts: whether an alert is open is what score and rules ask for"
+    PORTFOLIO = "portfolio", "I1", "records of portfolio-metrics: what the accounts came to at the instant that they were made for"
     COMMANDS = "commands", "I1", "partitions: what is decided for all accounts is kept as the reference reads it"
     DEAD_LETTERS = "dead-letters", "I2", "dead letters: one for each record that could not be used, with its reason"
 

@@ -24,6 +24,7 @@ from deploy.verify.checks import Evidence, Input, Letter, Tail, judge_partition
 from deploy.verify.kafka_log import KafkaLog
 from deploy.verify.records import read_records
 from deploy.verify.report import Report
+from deploy.verify.rolled_up import Rolled
 from models.dead_letters import PREFIX
 from models.input_topics import COMMANDS, FOLDED_TOPICS
 from stream_app.app import Names
@@ -82,6 +83,7 @@ def verify(
         total = reader.size(numbers)
         reader.read_letters()
         reader.read_commands(decode)
+        reader.read_portfolio()
         report = Report()
         places: dict[bytes, list[int]] = defaultdict(list)
         for number in numbers:
@@ -111,6 +113,8 @@ class Reader:
         self.numbers = log.partitions(self._names.changelog)
         self._letters: dict[int, list[Letter]] = defaultdict(list)
         self._commands: list[reference.Event] = []
+        self._portfolio: dict[int, list[Rolled]] = defaultdict(list)
+        self._cursor_times: dict[int, dict[int, bytes]] = defaultdict(dict)
         self._cut = Cut()
 
     def take_cut(self) -> None:
@@ -121,17 +125,18 @@ class Reader:
         self._letter_places = [(names.dead_letters, number) for number in log.partitions(names.dead_letters)]
         inputs = [(name, number) for name in self._inputs.values() for number in log.partitions(name)]
         cut.ends |= log.stable_ends(changelog)
-        written = log.ends([*outputs, *self._letter_places])
+        self._portfolio_places = [(names.portfolio, number) for number in log.partitions(names.portfolio)]
+        written = log.ends([*outputs, *self._letter_places, *self._portfolio_places])
         log.wait_stable(written)
         cut.ends |= written
         cut.tails |= log.ends(changelog)
         cut.ends |= log.stable_ends(inputs)
-        cut.starts |= log.starts([*changelog, *outputs, *self._letter_places, *inputs])
+        cut.starts |= log.starts([*changelog, *outputs, *self._letter_places, *self._portfolio_places, *inputs])
 
     def size(self, numbers: Iterable[int]) -> int:
         """Return about how many offsets are read for some partitions."""
         wanted = set(numbers)
-        places = [place for place in self._cut.ends if place[1] in wanted or place[0] == self._names.dead_letters]
+        places = [place for place in self._cut.ends if place[1] in wanted or place[0] in (self._names.dead_letters, self._names.portfolio)]
         return sum(self._cut.ends[place] - self._cut.starts[place] for place in places)
 
     def read_letters(self) -> None:
@@ -151,6 +156,17 @@ class Reader:
                 if read.members is not None:
                     self._commands.append(reference.Event.of(read.members))
 
+    def read_portfolio(self) -> None:
+        """Read the latest of each record of the roll-up: those of a partition may lie anywhere."""
+        latest: dict[bytes, LogRecord] = {}
+        for place in self._portfolio_places:
+            for record in self._whole(place):
+                latest[record.key or b""] = record
+        for key, record in latest.items():
+            number = key.split(b"/")[0]
+            if record.value is not None and number.isdigit():
+                self._portfolio[int(number)].append(Rolled(key, record.value, record.timestamp))
+
     def evidence(self, number: int, report: Report, *, is_drained: bool) -> Evidence:
         """Read a partition; its inputs are read when they are asked for."""
         names = self._names
@@ -164,6 +180,8 @@ class Reader:
             alert_states=self._latest((names.alert_state, number)),
             letters=self._letters.pop(number, []),
             commands=self._commands,
+            portfolio=self._portfolio.pop(number, []),
+            cursor_times=self._cursor_times.pop(number, {}),
             tail=self._tail(number),
             # A state that was carried over from elsewhere counts alerts which were said there.
             is_alert_log_whole=self._cut.starts.get((names.alerts, number), 0) == 0 and not _is_carried(changelog),
@@ -193,6 +211,7 @@ class Reader:
             found.latest[key] = value
             if key == CURSOR_KEY:
                 found.cursors.append(value)
+                self._cursor_times[number][record.timestamp] = value
         return found
 
     def _tail(self, number: int) -> Tail:

@@ -69,7 +69,8 @@ class MemoryWorker:
     """Reads a log as a worker does: batch by batch, with checkpoints to a changelog, from which it can come back.
 
     `cursors` is every cursor that was committed; `alerts`, `scores` and `dead_letters` are what was committed, in order; what a crash
-    threw away never gets there.
+    threw away never gets there. `portfolio` is the latest of each record of the roll-up and when it was committed, `cursor_times` are the
+    cursors by that: the time is the number of the checkpoint.
     """
 
     log: Log
@@ -80,6 +81,8 @@ class MemoryWorker:
     alerts: list[Said] = field(default_factory=list)
     scores: list[tuple[bytes, bytes]] = field(default_factory=list)
     dead_letters: list[Output] = field(default_factory=list)
+    portfolio: dict[bytes, tuple[bytes, int]] = field(default_factory=dict)
+    cursor_times: dict[int, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Begin with nothing."""
@@ -117,10 +120,22 @@ class MemoryWorker:
                     self.changelog[key] = value
                     if key == CURSOR_KEY:
                         self.cursors.append(value)
+                        self.cursor_times[len(self.cursors)] = value
             self.scores += part.scores
+        for key, value in checkpoint.portfolio:
+            self.portfolio.pop(key, None)
+            if value is not None:
+                self.portfolio[key] = value, len(self.cursors)
         self.alerts += checkpoint.alerts
         self.dead_letters += checkpoint.dead_letters
         return checkpoint
+
+    def publish(self, now_us: int) -> Checkpoint:
+        """Bring the roll-up up to date, and commit it with everything else."""
+        while self.partition.keep_books(now_us, 50):
+            pass
+        self.partition.publish_books(now_us)
+        return self.checkpoint()
 
     def crash(self) -> None:
         """Lose the memory and come back from the changelog, as a new worker does."""

@@ -116,10 +116,7 @@ def test_the_figures_are_those_of_the_rates_that_were_said(seed: int) -> None:
 
 def published(worker: MemoryWorker) -> dict[bytes, Any]:
     """Bring the roll-up up to date, and commit it with everything else."""
-    while worker.partition.keep_books(NOW, 50):
-        pass
-    worker.partition.publish_books(NOW)
-    return {key: None if value is None else json.loads(value) for key, value in worker.checkpoint().portfolio}
+    return {key: None if value is None else json.loads(value) for key, value in worker.publish(NOW).portfolio}
 
 
 def _topic(record: Record) -> str:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from alerts.policy import Condition
 from deploy.verify import reference
@@ -18,11 +20,13 @@ from deploy.verify.checks import Evidence, Input, Letter, Tail, judge_partition
 from deploy.verify.equality import differences
 from deploy.verify.records import LogRecord, read_records
 from deploy.verify.report import Check, Report
+from deploy.verify.rolled_up import Rolled
 from deploy.verify.run import error_headers
 from models import row
 from models.decoding import Reason, decode_batch
 from models.events import type_name
 from models.input_topics import INPUT_TOPICS
+from models.portfolio import Accounting
 from models.reading import reader
 from stream_app.pipeline import Cursor, read_cursor
 from stream_app.settings import Settings
@@ -31,6 +35,8 @@ from tests.support.generate import DAY, START, Record, Scene, records, rfc3339, 
 from tests.support.memory_worker import AT_ONCE, MemoryWorker, definition, log_of
 from tests.support.memory_worker import LogRecord as InMemory
 from tests.support.poison import HARMLESS, POISON, Harmless, Poison
+from tests.support.profiles import unhurried
+from tests.unit.test_commands import commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -120,6 +126,7 @@ def test_an_account_that_differs_is_noticed(worker: MemoryWorker) -> None:
 
 
 SETTINGS = Settings(alerts=AT_ONCE)
+PUBLISHED_AT = START + 160 * DAY
 HISTORY = records(Random(8), 1_200, Scene(days=150))
 UNUSABLE = LogRecord("usage-events", 0, 10_000, b"acme", b"no event")
 
@@ -139,6 +146,7 @@ def done() -> MemoryWorker:
     worker = MemoryWorker(log, replace(definition(), config_version=SETTINGS.config_version, read_text=reader(SETTINGS.feedback)))
     worker.run(Random(8), sizes=(1, 3, 20))
     assert len(worker.alerts) > 3
+    worker.publish(PUBLISHED_AT)
     return worker
 
 
@@ -152,6 +160,8 @@ def evidence_of(worker: MemoryWorker) -> Evidence:
         alerts=[(said.key, said.event) for said in worker.alerts],
         alert_states={said.key: said.state for said in worker.alerts},
         letters=[letter_of(each) for each in worker.dead_letters],
+        portfolio=[Rolled(key, value, written_ms) for key, (value, written_ms) in worker.portfolio.items()],
+        cursor_times=dict(worker.cursor_times),
     )
 
 
@@ -458,6 +468,7 @@ def test_a_conflict_whose_content_has_nearly_the_same_hash_is_a_dead_letter(topi
     worker.run(Random(0), sizes=sizes)
     assert worker.outcomes() == {topic: {"applied": 1, "duplicate": 1, "dead_letter": 2}}
     assert [letter_of(each) for each in worker.dead_letters] == [Letter(topic, at, b"acct-036", "conflicting_duplicate") for at in (1, 3)]
+    worker.publish(START + 400 * DAY)
     report = judged(evidence_of(worker)).check()
     assert not report.reasons, report
 
@@ -496,3 +507,118 @@ def test_a_report_tells_the_first_differences_and_counts_the_others() -> None:
 def test_nothing_is_wrong_with_a_report_of_nothing() -> None:
     """An empty cluster is right."""
     assert Report().check().as_json()["ok"] is True
+
+
+# The roll-up
+
+
+def rolled(evidence: Evidence, month: str, change: Callable[[dict[str, Any]], None]) -> Evidence:
+    """Change the published record of a month."""
+
+    def changed(each: Rolled) -> Rolled:
+        record = json.loads(each.value)
+        if record["month"] == month:
+            change(record)
+        return replace(each, value=json.dumps(record).encode())
+
+    return replace(evidence, portfolio=[changed(each) for each in evidence.portfolio])
+
+
+def long_ago(evidence: Evidence) -> Evidence:
+    """Let the last cursor be written an hour after everything else."""
+    last = max(evidence.cursor_times)
+    return replace(evidence, cursor_times={**evidence.cursor_times, last + 3_600_000: evidence.cursor_times[last]})
+
+
+def test_a_figure_that_nobody_published_is_found(done: MemoryWorker) -> None:
+    """One more than there is, one that is not there, in the running month and in one that is over; a record that is missing."""
+    whole = long_ago(evidence_of(done))
+    assert judged(whole).counts[Check.PORTFOLIO].judged == 25
+    for month in ("2026-06", "2026-02"):
+
+        def one_more(record: dict[str, Any]) -> None:
+            record["figures"]["customers_end"] += 1
+
+        def gone(record: dict[str, Any]) -> None:
+            record["figures"] = {}
+
+        report = judged(rolled(whole, month, one_more))
+        assert report.counts[Check.PORTFOLIO].different == 1
+        assert [text for text in report.problems if f"{month}, other" in text and "customers_end is" in text]
+        assert judged(rolled(whole, month, gone)).counts[Check.PORTFOLIO].different == 1
+    lost = replace(whole, portfolio=[each for each in whole.portfolio if b"2026-02" not in each.key])
+    assert [each.text for each in judged(lost).differences] == ["2026-02, other: there is no record"]
+    just_now = judged(rolled(evidence_of(done), "2026-02", one_more))
+    assert list(just_now.reasons) == ["portfolio: sums of a month that is over may have been under way"]
+
+
+def test_figures_are_judged_at_the_cursor_that_they_were_made_at() -> None:
+    """What was folded after the last publication is in none of them; without that cursor nobody can tell, unless nothing changed."""
+    settings = Settings(alerts=AT_ONCE)
+    log = log_of(records(Random(11), 300, Scene(days=60)))
+    worker = MemoryWorker(log, replace(definition(), config_version=settings.config_version, read_text=reader(settings.feedback)))
+    for topic in log:
+        if log[topic]:
+            worker.step(topic, len(log[topic]) // 2)
+    worker.publish(START + 70 * DAY)
+    worker.run(Random(0))
+    worker.checkpoint()
+    assert judged(evidence_of(worker)).check().counts[Check.PORTFOLIO].judged == 25
+    last = max(worker.cursor_times)
+    compacted = replace(evidence_of(worker), cursor_times={last: worker.cursor_times[last]})
+    report = judged(compacted).check()
+    assert report.counts[Check.PORTFOLIO].judged == 0
+    assert report.reasons["portfolio: the cursor that it was made at is gone from the changelog"] == 25
+    worker.publish(START + 70 * DAY)
+    newest = max(worker.cursor_times)
+    report = judged(replace(evidence_of(worker), cursor_times={newest: worker.cursor_times[newest]})).check()
+    assert (report.counts[Check.PORTFOLIO].judged, report.counts[Check.PORTFOLIO].not_judged) == (25, 0)
+
+
+def test_what_cannot_be_judged_of_the_roll_up_is_counted(done: MemoryWorker) -> None:
+    """Another configuration, a segment that is not configured, a record after the cut, an input that lost its beginning."""
+    whole = evidence_of(done)
+
+    def left(evidence: Evidence) -> dict[str, int]:
+        report = judged(evidence).check()
+        assert report.counts[Check.PORTFOLIO].not_judged == sum(
+            count for why, count in report.reasons.items() if why.startswith("portfolio:")
+        )
+        return {why.removeprefix("portfolio: "): count for why, count in report.reasons.items() if why.startswith("portfolio:")}
+
+    assert left(rolled(whole, "2026-02", lambda record: record.update(config_version="other"))) == {"made with another configuration": 1}
+    strange = Rolled(b"0/2026-02/gone", _with_segment(whole.portfolio[0], "gone"), whole.portfolio[0].written_ms)
+    assert left(replace(whole, portfolio=[*whole.portfolio, strange])) == {"of a segment that is not configured": 1}
+    assert left(replace(whole, portfolio=[])) == {"nothing is published yet": 1}
+    cut = {topic: input_of(topic, sent, len(sent) // 3) for topic, sent in done.log.items()}
+    assert left(replace(whole, inputs=cut)) == {"an input no longer reaches back": 25}
+
+
+def _with_segment(each: Rolled, segment: str) -> bytes:
+    return json.dumps(json.loads(each.value) | {"month": "2026-02", "segment": segment}).encode()
+
+
+@unhurried(8)
+@given(seed=st.integers(0, 2**32))
+def test_whatever_is_published_when_is_found_right(seed: int) -> None:
+    """In the middle of a history, with segments, rates and crashes, over days and months: nothing is called different that is not."""
+    rng = Random(seed)
+    settings = Settings.model_validate(
+        {"alerts": AT_ONCE, "portfolio": {"segments": ["smb"]}, "revenue": {"reporting_currency": "USD", "dunning_days": 3}}
+    )
+    accounting = Accounting.of(settings.revenue, settings.portfolio)
+    made_of = replace(definition(), config_version=settings.config_version, read_text=reader(settings.feedback), accounting=accounting)
+    worker = MemoryWorker(log_of([*records(rng, 250, Scene(days=60)), *commands(rng, 5)]), made_of)
+    now = START + 61 * DAY
+    while behind := sorted(worker.behind()):
+        worker.step(rng.choice(behind), rng.choice((1, 10, 40)))
+        if rng.random() < 0.1:
+            worker.publish(now)
+        elif rng.random() < 0.1:
+            worker.checkpoint()
+            worker.crash()
+        now += rng.choice((0, 0, DAY // 24, DAY, 9 * DAY))
+    worker.checkpoint()
+    if worker.portfolio:
+        report = judged(long_ago(evidence_of(worker)), settings).check()
+        assert report.counts[Check.PORTFOLIO].judged + report.counts[Check.PORTFOLIO].not_judged == len(worker.portfolio)
