@@ -328,6 +328,7 @@ class Book:
         self._partition, self._columns, self._accounting = partition, columns, accounting
         self._config_version = config_version
         self._calendar: Calendar | None = None
+        self._now_us = NEVER
         self._day_ends = 0
         self._ids: dict[tuple[int, Key], int] = {}
         self._packed: dict[int, tuple[int, bytes]] = {}
@@ -391,9 +392,10 @@ class Book:
 
     def advance(self, now_us: int, accounts: int) -> bool:
         """Look at up to so many accounts; whether there is more to do. A new day begins everything anew: lifetimes and days have grown."""
+        now_us = self._now_us = max(now_us, self._now_us)  # behind a backlog that came later the log's time is an earlier one
         if self._calendar is None or now_us >= self._day_ends:
             self._begin(now_us)
-        self._calendar = replace(self._begun, now=max(now_us, self._begun.now))
+        self._calendar = replace(self._begun, now=now_us)
         while self._due and self._due[0][0] <= now_us:
             at, slot = heapq.heappop(self._due)
             if self._due_at.get(slot) == at:
@@ -567,7 +569,7 @@ class Book:
         zeros = {Key(*each): 0 for each in self._zeros(kinds, currencies)}
         calendar = self._begun
         found: list[tuple[bytes, bytes | None]] = []
-        as_of = format_us(now_us)
+        as_of = format_us(max(now_us, self._now_us))
         for month in range(calendar.first, calendar.last + 1):
             for place, segment in enumerate(self._accounting.segments):
                 if month == calendar.last and "renewals" in kinds:

@@ -236,6 +236,16 @@ def test_the_running_month_is_at_hand_as_it_was_published() -> None:
     assert worker.partition.book.running is not running
 
 
+def test_the_time_of_the_figures_never_goes_back() -> None:
+    """Behind a backlog the log's time is an earlier one: the figures stay those of the instant that they say."""
+    worker = MemoryWorker(log_of([_event("subscription.upserted", "2026-01-02T00:00:00Z", PAYING)]), of_zone())
+    kept(worker.partition, NOW)
+    worker.run(Random(1))
+    told = kept(worker.partition, parse_us("2026-01-20T00:00:00Z"))
+    running = told[b"0/2026-03/other"]
+    assert (parse_us(running["as_of"]), running["figures"]["mrr_start@USD"]) == (NOW, 1_000_000_000)
+
+
 def test_a_change_of_segment_takes_the_account_along() -> None:
     """It counts in the segment that it has now, in every month."""
     at = "2026-01-10T00:00:00Z"
