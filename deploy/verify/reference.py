@@ -487,6 +487,10 @@ class Oracle:
         self._newest[topic] = max(newest, event.time)
         return "applied"
 
+    def newest(self) -> int:
+        """Return the time of its newest event, 0 without any."""
+        return max(self._newest.values(), default=0)
+
     def until(self, counts: Mapping[str, int]) -> "Oracle":
         """Return the account as it was when so many events of each topic were applied."""
         found = Oracle(self._read_text, self._zone)

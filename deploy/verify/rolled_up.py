@@ -93,7 +93,7 @@ class _Judge:
 
     def __init__(self, case: Case) -> None:
         self._case = case
-        self._expected: dict[tuple[int, int], Figures] = {}
+        self._expected: dict[tuple[int, int], Figures | None] = {}
         self._newest_ms = max(case.evidence.cursor_times, default=-1)
 
     def judge(self, records: list[tuple[Rolled, PortfolioRecord]]) -> None:
@@ -118,6 +118,9 @@ class _Judge:
 
     def _compare(self, rolled: Rolled, record: PortfolioRecord) -> None:
         expected = self._figures(rolled, record)
+        if expected is None:
+            self._case.report.leave(Check.PORTFOLIO, "made behind a backlog: its accounts have events that are newer than its instant")
+            return
         is_over = record.month < record.as_of[:7]
         if not _is_equal(expected, record) and is_over and self._newest_ms - rolled.written_ms < SETTLING_MS:
             self._case.report.leave(Check.PORTFOLIO, "sums of a month that is over may have been under way")
@@ -141,14 +144,14 @@ class _Judge:
                 if f"{self._case.evidence.number}/{month}/{segment}".encode() not in told:
                     self._case.judge(Check.PORTFOLIO, None, [f"{month}, {segment}: there is no record"])
 
-    def _figures(self, rolled: Rolled, record: PortfolioRecord) -> Figures:
-        """What a publication must say: of the accounts at its cursor, at its instant."""
+    def _figures(self, rolled: Rolled, record: PortfolioRecord) -> Figures | None:
+        """What a publication must say: of the accounts at its cursor, at its instant; None where that instant is not after all events."""
         key = rolled.written_ms, parse_us(record.as_of)
         if key not in self._expected:
             self._expected[key] = self._made(read_cursor(self._case.evidence.cursor_times[rolled.written_ms]), key[1])
         return self._expected[key]
 
-    def _made(self, cursor: Mapping[str, Position], now: int) -> Figures:
+    def _made(self, cursor: Mapping[str, Position], now: int) -> Figures | None:
         case, settings = self._case, self._case.settings
         reached = {
             topic: position.offset
@@ -168,7 +171,9 @@ class _Judge:
             said = until(case.commands, "").applied(COMMANDS)
             rated = {"reporting": into, "rate": reference_commands.rate_of(into, file, said)}
         rules = settings.revenue.model_dump(exclude={"reporting_currency", "rates_file"})
-        accounts = (until(account, name) for name, account in case.accounts.items())
+        accounts = [until(account, name) for name, account in case.accounts.items()]
+        if any(account.newest() > now for account in accounts):
+            return None
         return reference_portfolio.portfolio(
             accounts, now, rules=rules, zone=settings.portfolio.time_zone, segments=settings.portfolio.segments, rated=rated
         )

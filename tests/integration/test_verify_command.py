@@ -18,6 +18,7 @@ from models import row
 from models.input_topics import INPUT_TOPICS
 from stream_app.exits import Exit
 from stream_app.topics import topic_name
+from stream_app.waiting import wait_until
 from tests.support.generate import DAY, Scene, records, to_kafka
 from tests.support.kafka_io import Sender, Traffic, read_topic, wait_caught_up
 from tests.support.worker import ALERT_AT_ONCE, Workers
@@ -60,6 +61,8 @@ def test_verify_beside_the_worker_and_after_it(crew: Workers) -> None:
         assert worker.exit_code is None
     assert sum(report["read"].values()) > 300
     wait_caught_up(crew.bootstrap, crew.prefix, [topic_name(crew.prefix, topic) for topic in INPUT_TOPICS], 60)
+    # What was published behind the backlog is published again, by the time of the wall.
+    wait_until(lambda: verified(crew)[1]["not_judged"] == {}, 60)
     assert worker.terminate() == 0
     code, report = verified(crew, "--drained")
     assert (code, report["difference_count"], report["not_judged"], report["behind"]) == (Exit.CLEAN, 0, {}, 0)

@@ -575,6 +575,21 @@ def test_figures_are_judged_at_the_cursor_that_they_were_made_at() -> None:
     assert (report.counts[Check.PORTFOLIO].judged, report.counts[Check.PORTFOLIO].not_judged) == (25, 0)
 
 
+def test_what_was_made_behind_a_backlog_is_not_judged() -> None:
+    """The time was that of the slowest topic, and accounts had newer events: what these come to by then is not defined."""
+    settings = Settings(alerts=AT_ONCE)
+    worker = MemoryWorker(
+        log_of(records(Random(3), 100, Scene(days=60))),
+        replace(definition(), config_version=settings.config_version, read_text=reader(settings.feedback)),
+    )
+    worker.run(Random(0))
+    worker.publish(START + 5 * DAY)
+    report = judged(evidence_of(worker)).check()
+    [(why, count)] = report.reasons.items()
+    assert "behind a backlog" in why
+    assert (count, report.counts[Check.PORTFOLIO].judged) == (25, 0)
+
+
 def test_what_cannot_be_judged_of_the_roll_up_is_counted(done: MemoryWorker) -> None:
     """Another configuration, a segment that is not configured, a record after the cut, an input that lost its beginning."""
     whole = evidence_of(done)
