@@ -255,10 +255,11 @@ def _kept(
     let_go: int = LET_GO,
     watch: Callable[[int, dict[str, list[Event]], int], None] = lambda _place, _kept, _newest: None,
     goes_after: Callable[[list[Event]], int] = lambda _: 0,
+    gone: Callable[[list[Event]], None] = lambda _: None,
 ) -> dict[str, list[Event]]:
     """Replay a topic in order of arrival, letting objects go after each event: the events that each object kept has.
 
-    `watch` sees, before anything is let go, how many events there were, what is kept of them, and the newest time.
+    `watch` sees, before anything is let go, how many events there were, what is kept of them, and the newest time; `gone` what is let go.
     """
     kept: dict[str, list[Event]] = {}
     newest_at: dict[str, int] = {}
@@ -273,11 +274,32 @@ def _kept(
         old = [each for each, at in newest_at.items() if newest - at > let_go]
         for each in old:
             if may_go(kept[each]) and newest - newest_at[each] > goes_after(kept[each]):
-                del kept[each], newest_at[each]
+                gone(kept.pop(each))
+                del newest_at[each]
         while len(kept) > OBJECTS_KEPT:
             least = min(kept, key=lambda each: (newest_at[each], each))
-            del kept[least], newest_at[least]
+            gone(kept.pop(least))
+            del newest_at[least]
     return kept
+
+
+def payment_objects(applied: Sequence[Event], kind: str) -> tuple[dict[str, list[Event]], list[list[Event]]]:
+    """Give the events of the objects of a kind that are kept, and of those that were let go: what comes for one later is another object."""
+
+    def object_of(event: Event) -> str | None:
+        return str(event.data[f"{kind}_id"]) if event.type.startswith(f"{kind}.") else None
+
+    gone: list[list[Event]] = []
+    may_go: dict[str, Callable[[list[Event]], bool]] = {
+        "invoice": lambda events: _invoice(events)["status"] not in UNPAID,
+        "subscription": lambda _: False,
+    }
+    newest_of: dict[str, Callable[[list[Event]], int]] = {"subscription": lambda events: _upsert(events).time, "refund": _latest_time}
+    goes_after = _refund_goes_after if kind == "refund" else lambda _: LET_GO
+    kept = _kept(
+        applied, object_of, may_go.get(kind, lambda _: True), newest_of.get(kind, _newest), goes_after=goes_after, gone=gone.append
+    )
+    return kept, gone
 
 
 def _ticket_status(event: Event) -> str | None:
@@ -596,31 +618,17 @@ class Oracle:
         }
 
     def _payments(self) -> Members:
-        def kept(
-            kind: str,
-            view: Callable[[list[Event]], Members],
-            may_go: Callable[[list[Event]], bool] = lambda _: True,
-            newest_of: Callable[[list[Event]], int] = _newest,
-            goes_after: Callable[[list[Event]], int] = lambda _: LET_GO,
-        ) -> dict[str, Members]:
-            def object_of(event: Event) -> str | None:
-                return str(event.data[f"{kind}_id"]) if event.type.startswith(f"{kind}.") else None
-
-            objects = _kept(self._of("payment-events"), object_of, may_go, newest_of, goes_after=goes_after)
-            return {identity: view(events) for identity, events in objects.items()}
-
+        views: dict[str, Callable[[list[Event]], Members]] = {
+            "invoice": _invoice,
+            "charge": _charge,
+            "subscription": _subscription,
+            "refund": _amount,
+            "dispute": _amount,
+            "credit_note": _amount,
+        }
         return {
-            "invoices": kept("invoice", _invoice, lambda events: _invoice(events)["status"] not in UNPAID),
-            "charges": kept("charge", _charge),
-            "subscriptions": kept(
-                "subscription",
-                _subscription,
-                may_go=lambda _: False,
-                newest_of=lambda events: _upsert(events).time,
-            ),
-            "refunds": kept("refund", _amount, newest_of=_latest_time, goes_after=_refund_goes_after),
-            "disputes": kept("dispute", _amount),
-            "credit_notes": kept("credit_note", _amount),
+            f"{kind}s": {name: view(events) for name, events in payment_objects(self._of("payment-events"), kind)[0].items()}
+            for kind, view in views.items()
         }
 
     def _account(self) -> Members:

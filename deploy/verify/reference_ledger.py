@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 from zoneinfo import ZoneInfo
 
-from deploy.verify.reference import half_up
+from deploy.verify.reference import half_up, payment_objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -370,7 +370,7 @@ class Books:
             one_off = sum(line["amount_minor"] for line in lines if line.get("recurring") is False)
             found += [(at, currency, "invoiced", without), (at, currency, "one_off", one_off)]
         for kind in ("charge", "refund", "credit_note"):
-            for events in self._objects(kind, f"{kind}_id").values():
+            for events in self._objects(kind):
                 latest = max(events, key=lambda event: event.rank)
                 amount = latest.data["amount"]
                 if kind != "charge":
@@ -399,7 +399,7 @@ class Books:
     def _paid_invoices(self) -> list[tuple[int, str, int, list[Json]]]:
         """List the invoices that were paid: when, the currency, the total without tax, and their lines."""
         found = []
-        for events in self._objects("invoice", "invoice_id").values():
+        for events in self._objects("invoice"):
             latest = max(events, key=lambda event: event.rank)
             paid = [event.time for event in events if event.type == "invoice.paid"]
             total, tax = _said(events, "total"), _said(events, "tax")
@@ -408,12 +408,9 @@ class Books:
                 found.append((min(paid), total["currency"], without, _said(events, "lines") or []))
         return found
 
-    def _objects(self, kind: str, member: str) -> dict[str, list[Event]]:
-        found: dict[str, list[Event]] = {}
-        for event in self.events:
-            if event.type.startswith(f"{kind}."):
-                found.setdefault(event.data[member], []).append(event)
-        return found
+    def _objects(self, kind: str) -> list[list[Event]]:
+        kept, gone = payment_objects(self.events, kind)
+        return [*gone, *kept.values()]
 
     def revenue(self, now: int) -> dict[str, Figures]:
         """Compute the figures of what was paid, of the same months; figures that are 0 are left out."""

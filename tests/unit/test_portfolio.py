@@ -236,6 +236,24 @@ def test_the_running_month_is_at_hand_as_it_was_published() -> None:
     assert worker.partition.book.running is not running
 
 
+def test_what_comes_again_after_it_was_let_go_is_another_one() -> None:
+    """A credit note's id four months later: for the stream, which has let go of the first, and for the naive roll-up."""
+    note = {"credit_note_id": "n", "invoice_id": "i", "amount": {"amount_minor": 990, "currency": "USD"}}
+    dispute = {"dispute_id": "d", "amount": {"amount_minor": 1, "currency": "USD"}}
+    history = [
+        _event("credit_note.created", "2026-01-08T00:00:00Z", note),
+        _event("dispute.opened", "2026-05-18T00:00:00Z", dispute),
+        _event("credit_note.created", "2026-05-19T00:00:00Z", note),
+    ]
+    worker = MemoryWorker(log_of(history), of_zone())
+    worker.run(Random(0))
+    now = parse_us("2026-06-01T00:00:00Z")
+    accounts, _ = oracle.replay([(topic_of(record), record) for record in history])
+    expected = portfolio(accounts.values(), now, segments=SEGMENTS)
+    assert expected["2026-06"]["other"]["revenue_to_date@USD"] == -1_980_000_000
+    assert published([kept(worker.partition, now)]) == expected
+
+
 def test_the_time_of_the_figures_never_goes_back() -> None:
     """Behind a backlog the log's time is an earlier one: the figures stay those of the instant that they say."""
     worker = MemoryWorker(log_of([_event("subscription.upserted", "2026-01-02T00:00:00Z", PAYING)]), of_zone())
