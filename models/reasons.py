@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn
 
 from msgspec import inspect
 
-from models.events import CURRENCY_PATTERN, DECIMAL_PATTERN, NEWER_SCHEMA, RULES
+from models.events import CURRENCY_PATTERN, DAY_PATTERN, DECIMAL_PATTERN, NEWER_SCHEMA, RATE_PATTERN, RULES
 from models.times import RFC3339_PATTERN
 
 
@@ -69,6 +69,8 @@ _PATTERNS: Final = {
     NEWER_SCHEMA: (Reason.SCHEMA_UNSUPPORTED, "expected major version 1"),
     CURRENCY_PATTERN: (Reason.BAD_VALUE, "expected three upper-case letters (ISO 4217)"),
     DECIMAL_PATTERN: (Reason.BAD_VALUE, "expected a decimal number that is not negative"),
+    RATE_PATTERN: (Reason.BAD_VALUE, "expected a decimal number above 0, as in 1.0850"),
+    DAY_PATTERN: (Reason.BAD_VALUE, "expected a day, as in 2026-11-01"),
 }
 _COMPLAINTS: Final = (
     # Only words that name types, members and limits are taken over: groups 1 and 2.

@@ -53,7 +53,7 @@ def broadcast(settings: Settings, kind: str, data: dict[str, Any], now_us: int) 
     record = command(kind, data, now_us)
     [*refused] = decode_batch(COMMANDS, [record]).rejected
     if refused:
-        raise ServiceExit(Exit.CONFIGURATION, refused[0].message, "nothing was sent; see --help")
+        raise ServiceExit(Exit.CONFIGURATION, refused[0].message.removeprefix("data."), "nothing was sent; see --help")
     topic = topic_name(settings.topic_prefix, COMMANDS)
     with KafkaLog(settings) as log:
         numbers = log.partitions(topic)

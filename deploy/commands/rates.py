@@ -68,7 +68,7 @@ def set_rate(
         options = {"kafka_bootstrap": bootstrap, "app_id": app_id, "topic_prefix": topic_prefix}
         settings = load_settings(config, overrides_of(assignments, options))
         reporting = settings.revenue.reporting_currency
-        target = into or reporting
+        currency, target = currency.upper(), into.upper() if into else reporting
         if target is None:
             raise ServiceExit(
                 Exit.CONFIGURATION, "which currency does it lead into?", "set revenue.reporting_currency, or give --into, as in --into USD"

@@ -81,14 +81,18 @@ def kpi(
     month, names = choosing.month_and_names(what or ())
     groups = group or []
     is_json = as_json or as_format is Format.JSON
+    if as_json and as_format is Format.CSV:
+        raise choosing.usage_error("--json and --format csv are two formats", "take one of them")
+    if show_list and as_format is Format.CSV:
+        raise choosing.usage_error("--list has no CSV", "take --json")
     if show_list:
         running.show_list(choosing.chosen(names, groups), is_json=is_json)
         return
-    if explain and (names or groups or watch or months > 1 or (as_format is Format.CSV and not as_json)):
+    if explain and (names or groups or watch or months > 1 or as_format is Format.CSV):
         raise choosing.usage_error("--explain goes with a month and segments only", "leave the rest out; give --explain once for each KPI")
     if offline and not explain:
         raise choosing.usage_error("--offline goes with --explain", "figures of a month come from the broker")
-    if watch and as_format is Format.CSV and not as_json:
+    if watch and as_format is Format.CSV:
         raise choosing.usage_error("--watch has no CSV", "take --json: a line for each change")
     chosen = [choosing.kpi_of(name) for name in explain] if explain else choosing.chosen(names, groups)
     settings = load_settings(config, overrides_of(assignments, {"kafka_bootstrap": bootstrap, "topic_prefix": topic_prefix}))

@@ -18,6 +18,9 @@ PLACES: Final = 6
 """Decimals for programs."""
 
 _PLACES: Final[dict[Unit, int]] = {"percent": 1, "ratio": 2, "score": 1, "days": 1, "months": 1, "years": 2}
+_FINE: Final = {"sentiment": 2}
+"""Decimals of KPIs whose whole scale is a few points: sentiment is between -1 and 1."""
+
 _SPANS: Final = ((2 * 86_400, 86_400, "d"), (2 * 3_600, 3_600, "h"), (120, 60, "min"), (0, 1, "s"))
 _UNITS: Final[dict[Unit, str]] = {"percent": " %", "days": " d", "months": " months", "years": " years"}
 
@@ -31,7 +34,8 @@ def shown(kpi: Kpi, value: Exact, currency: str, *, is_change: bool = False) -> 
     if kpi.unit == "money":
         return sign + _grouped(number, exponent(currency))
     unit = " pp" if is_change and kpi.unit == "percent" else _UNITS.get(kpi.unit, "")
-    return sign + _grouped(number, _PLACES.get(kpi.unit, 0 if number.denominator == 1 else 1)) + unit
+    places = _FINE.get(kpi.name, _PLACES.get(kpi.unit, 0 if number.denominator == 1 else 1))
+    return sign + _grouped(number, places) + unit
 
 
 def reading_shown(kpi: Kpi, reading: Reading, currency: str) -> str:
@@ -48,11 +52,11 @@ def reason_shown(reading: Reading) -> str:
 
 
 def interval_shown(line: Line, currency: str) -> str:
-    """The 95 % interval, `4.1–7.9`, in the unit of the value; empty without one."""
+    """The 95 % interval, `4.1–7.9`, in the unit of the value, `-40.7 to -3.4` below 0; empty without one."""
     if line.now.interval is None:
         return ""
     low, high = (shown(line.kpi, end, currency).removesuffix(" %") for end in line.now.interval)
-    return f"{low}–{high}"
+    return f"{low} to {high}" if low.startswith("-") else f"{low}–{high}"
 
 
 def plain(value: Exact) -> str:

@@ -28,6 +28,7 @@ _VERDICTS: Final = {"better": _GOOD, "within": "", "worse": _BAD}
 _LABEL_MAX: Final = 40
 _LABELS_MOST: Final = 20
 """Values of one KPI that a table shows; JSON and CSV have all."""
+_WHY_UNSEEN: Final = "no event of that kind has come, or workers do not tell the figure of this month: docs/portfolio.md"
 _FIRST_COLUMN: Final = 30
 _CELL_LEAST: Final = 12
 
@@ -118,7 +119,7 @@ def _verdicts(compared: Sequence[Compared]) -> Text:
 def _unseen(lines: Sequence[Line]) -> Iterator[RenderableType]:
     if lines:
         names = ", ".join(dict.fromkeys(line.kpi.name for line in lines))
-        yield Text(f"\nNot observed, which is not zero (no event of that kind has come): {names}", _DIM)
+        yield Text(f"\nNot observed, which is not zero ({_WHY_UNSEEN}): {names}", _DIM)
 
 
 def _sources(benchmarks: Iterable[Benchmark]) -> Iterator[RenderableType]:

@@ -120,6 +120,8 @@ def simulate(
     with one_line_errors():
         scope = Scope(accounts, months, start.date(), seed, _segments(segments), _names(currencies), events_per_user_day)
         run = _Run(scope, is_disordered=disorder)
+        if truth is not None:
+            _check_writable(truth)  # now: what is in Kafka cannot be taken back
         if out is not None:
             finished = run.write(out, console)
         else:
@@ -136,10 +138,25 @@ def simulate(
 
 
 def _write(file: Path, content: bytes) -> None:
-    try:
+    with _unwritable(file):
         file.write_bytes(content)
+
+
+def _check_writable(file: Path) -> None:
+    """Raise `SimulationError` for a file that cannot be written; what is there stays as it is."""
+    is_new = not file.exists()
+    with _unwritable(file):
+        file.open("ab").close()
+        if is_new:
+            file.unlink()
+
+
+@contextlib.contextmanager
+def _unwritable(file: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise SimulationError(f"--truth: {file} cannot be written ({error.strerror})") from error
+        raise SimulationError(f"--truth: {file} cannot be written ({error.strerror})", "name another file") from error
 
 
 @dataclass

@@ -70,7 +70,10 @@ class Scope:
             (not 0 <= self.events_per_user_day <= 100, "--events-per-user-day: expected 0 to 100"),  # noqa: PLR2004
             (not self.segments, "--segments: expected at least one"),
             (any(not share > 0 or math.isinf(share) for _, share in self.segments), "--segments: expected shares above 0"),
-            (len({name for name, _ in self.segments} | {"other"}) <= len(self.segments), "--segments: each once, and none called `other`"),
+            (
+                len({name for name, _ in self.segments} | {"other", "all"}) <= len(self.segments) + 1,
+                "--segments: each once, and none called `other` or `all`",
+            ),
             (not self.currencies or len(set(self.currencies)) < len(self.currencies), "--currencies: expected each once"),
         )
         for is_wrong, message in problems:

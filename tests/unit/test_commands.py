@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from deploy.cli import app
 from deploy.commands.broadcast import command
 from deploy.commands.rates import incomplete, shown
 from deploy.rebuild.run import share_commands
@@ -29,6 +31,7 @@ from models.portfolio import Accounting, PortfolioRules
 from models.row import NEVER, UnknownRowVersionError
 from models.times import DAY_US, HOUR_US, format_us
 from models.usage import Outcome
+from stream_app.exits import Exit
 from tests.support.generate import START, Record, Scene, records
 from tests.support.memory_worker import MemoryWorker, definition, log_of
 from tests.support.profiles import unhurried
@@ -228,6 +231,24 @@ def test_a_rate_that_is_none_is_a_dead_letter(members: dict[str, Any], reason: R
     worker.checkpoint()
     assert [dict(letter.headers)["churnwatch.error.reason"] for letter in worker.dead_letters] == [reason.value.encode()]
     assert len(rates_by_stream(worker.partition.commands)) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("2026-13-01", "EUR", "1.08"), "day: expected a day, as in 2026-11-01"),
+        (("2026-02-30", "EUR", "1.08"), "day: expected a day"),
+        (("2026-11-01", "EUR", "1,08"), "rate: expected a decimal number above 0, as in 1.0850"),
+        (("2026-11-01", "EUR", "0"), "rate: expected a decimal number above 0"),
+        (("2026-11-01", "EURO", "1"), "currency: expected three upper-case letters"),
+        (("2026-11-01", "usd", "1"), "currency: expected one of ISO 4217, and into another one"),
+    ],
+)
+def test_a_rate_that_cannot_be_sent_says_which_argument_and_what_it_should_be(arguments: tuple[str, ...], told: str) -> None:
+    """In the words of the command line, before a broker is asked; small letters are as good as capitals."""
+    result = CliRunner().invoke(app, ["rates", "set", *arguments, "--into", "usd", "--bootstrap", "127.0.0.1:1"])
+    assert result.exit_code == Exit.CONFIGURATION
+    assert result.stderr.startswith(f"error: {told}")
 
 
 def test_a_command_for_all_is_nobodys_own() -> None:

@@ -107,6 +107,13 @@ def test_every_kpi_of_any_figures_is_exact_and_adds_up(numbers: list[int], at: i
                 assert exact(found.interval[0]) - ULP <= exact(found.value) <= exact(found.interval[1]) + ULP
 
 
+def test_what_is_known_of_no_product_is_not_observed() -> None:
+    """Payments were seen, products were not: nothing was divided by zero."""
+    paying = dict.fromkeys((key for key in EVERY if not key.label), 1)
+    [found] = readings(KPIS["product_concentration"].value(Book(paying, paying)))
+    assert found.reason == "not_observed"
+
+
 def test_amounts_of_several_currencies_are_never_added() -> None:
     """Without one that is asked for they are null; with it they are that one's."""
     both = {Key("mrr_end", "", "EUR"): 5 * MICRO, Key("mrr_end", "", "USD"): 7 * MICRO}

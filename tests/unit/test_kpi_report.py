@@ -23,7 +23,7 @@ from deploy import cli
 from deploy.kpi import running
 from deploy.kpi.benchmarks_file import SHIPPED, load_benchmarks
 from deploy.kpi.exporting import safe
-from deploy.kpi.numbers import plain, shown
+from deploy.kpi.numbers import interval_shown, plain, shown
 from deploy.kpi.reading import Latest
 from models.kpi.benchmarks import Benchmark, by_kpi
 from models.kpi.catalogue import KPIS
@@ -31,7 +31,7 @@ from models.kpi.exact import Reading, Reason
 from models.kpi.figures import FIGURES, Key
 from models.kpi.portfolio.book import Book
 from models.kpi.published import Published
-from models.kpi.report import COHORTS, HEADLINE, REASONS, Report, Terms, cohorts, edges, report
+from models.kpi.report import COHORTS, HEADLINE, REASONS, Line, Report, Terms, cohorts, edges, report
 from models.kpi.rules import KpiRules
 from models.months import UTC_ZONE, parse_month
 from models.portfolio import PortfolioRecord, PortfolioRules
@@ -360,11 +360,24 @@ def test_every_kpi_can_be_told_at_its_edges(name: str) -> None:
         ("first_response_median", 86_400, "24.0 h"),
         ("first_response_median", 400_000, "4.6 d"),
         ("customer_lifetime_mean", Fraction(5, 3), "1.67 years"),
+        ("nps", Fraction(-1, 8), "-0.1"),
+        ("sentiment", Fraction(1, 8), "0.13"),
     ],
 )
 def test_values_are_told_in_their_unit(kpi: str, value: Any, text: str) -> None:
     """Rounded half-up once, with thousands, never a minus before a zero."""
     assert shown(KPIS[kpi], value, "USD") == text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [("0", "0.9", "0.0–0.9"), ("-40.72", "-3.4", "-40.7 to -3.4"), ("-6", "28", "-6.0 to 28.0"), ("3", "4", "3.0–4.0")],
+)
+def test_an_interval_below_zero_is_told_without_two_dashes(low: str, high: str, text: str) -> None:
+    """`-40.7–-3.4` cannot be read."""
+    ends = (Decimal(low), Decimal(high))
+    now = Reading(0, None, 9, ends)
+    assert interval_shown(Line(KPIS["nps"], "", now, Reading(0), ()), "") == text
 
 
 def test_changes_have_a_sign_and_shares_change_by_points() -> None:
@@ -501,7 +514,7 @@ def test_a_month_is_a_golden_table(run: Callable[..., Ended]) -> None:
 def test_what_was_never_observed_is_named_below_a_whole_report(run: Callable[..., Ended]) -> None:
     """Not a hundred lines of nothing; and never a zero."""
     out = " ".join(run("2026-10").out.split())
-    _, _, below = out.partition("Not observed, which is not zero (no event of that kind has come): ")
+    _, _, below = out.partition("no event of that kind has come, or workers do not tell the figure of this month: docs/portfolio.md): ")
     assert {"nps,", "csat,", "mau,", "cac,"} <= set(below.split())
     assert "Net promoter score" not in out
 
@@ -580,6 +593,8 @@ def test_a_history_has_a_row_for_each_month(run: Callable[..., Ended]) -> None:
         (("--explain", "nrr", "--watch"), 2, "--explain goes with"),
         (("--offline",), 2, "--offline goes with --explain"),
         (("--watch", "--format", "csv"), 2, "--watch has no CSV"),
+        (("--json", "--format", "csv"), 2, "two formats"),
+        (("--list", "--format", "csv"), 2, "--list has no CSV"),
     ],
 )
 def test_what_cannot_be_meant_is_told_with_what_could(run: Callable[..., Ended], arguments: tuple[str, ...], code: int, words: str) -> None:

@@ -60,6 +60,24 @@ def test_the_truth_can_be_put_elsewhere_and_disorder_does_not_change_it(tmp_path
     assert (tmp_path / "out" / payments).read_bytes() != (tmp_path / "ordered" / payments).read_bytes()
 
 
+def test_a_truth_that_cannot_be_written_is_told_before_anything_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in Kafka cannot be taken back; a truth that was there is not touched by a run that is stopped."""
+    sent: list[object] = []
+    monkeypatch.setattr(simulate_cli, "Sender", lambda *given, **_: sent.append(given))
+    result = simulate(*SMALL, "--truth", str(tmp_path / "missing" / "truth.json"))
+    assert (result.exit_code, sent) == (Exit.CONFIGURATION, [])
+    assert result.stderr.startswith(f"error: --truth: {tmp_path}/missing/truth.json cannot be written (No such file or directory)")
+
+    pressed = threading.Event()
+    pressed.set()
+    monkeypatch.setattr(simulate_cli, "stop_signal", lambda: nullcontext(pressed))
+    (tmp_path / "old.json").write_text("{}", encoding="utf-8")
+    for name in ("old", "new"):
+        assert simulate(*SMALL, "--out", str(tmp_path / f"out-{name}"), "--truth", str(tmp_path / f"{name}.json")).exit_code == 130
+    assert (tmp_path / "old.json").read_text(encoding="utf-8") == "{}"
+    assert not (tmp_path / "new.json").exists()
+
+
 def test_files_are_never_written_over(tmp_path: Path) -> None:
     """A directory with something in it is refused, and left as it is."""
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
@@ -91,6 +109,7 @@ def test_what_is_stopped_says_so_and_has_no_truth(tmp_path: Path, monkeypatch: p
         (("--segments", "smb=many"), "--segments: 'smb=many' is no segment"),
         (("--segments", "smb=1,smb=2"), "--segments: each once"),
         (("--segments", "other=1"), "--segments: each once"),
+        (("--segments", "all=1"), "--segments: each once"),
         (("--segments", "smb=0"), "--segments: expected shares above 0"),
         (("--currencies", "USD,XXX"), "--currencies: 'XXX' is not simulated"),
         (("--currencies", "USD,USD"), "--currencies: expected each once"),
