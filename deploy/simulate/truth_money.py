@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -38,6 +39,7 @@ class _Line(NamedTuple):
     micro: int = 0
     is_paused: bool = False
     state: str = ""
+    product: str = ""
 
 
 class _Turn(NamedTuple):
@@ -56,7 +58,7 @@ class Purse:
         self.currency = currency
         self.pays_from: list[int] = []
         self._turns: list[_Turn] = []
-        self._paid: list[tuple[int, int, int]] = []
+        self._paid: list[tuple[int, int, int, str]] = []
         self._back: list[tuple[int, int]] = []
         self._orders: list[tuple[int, int]] = []
 
@@ -67,11 +69,11 @@ class Purse:
                 deal = decision.deal
                 micro = recurring(deal)
                 is_paused = deal.state == "paused"
-                line = _Line(0 if is_paused else micro, is_paused and micro > 0, deal.state)
+                line = _Line(0 if is_paused else micro, is_paused and micro > 0, deal.state, deal.product)
                 self._turns.append(_Turn(decision.at, deal.name, line, decision.why == "expired"))
             case Invoiced():
                 if decision.paid_at is not None and decision.paid_at <= as_of:
-                    self._paid.append((decision.paid_at, decision.net, decision.one_off))
+                    self._paid.append((decision.paid_at, decision.net, decision.one_off, decision.product))
             case Ordered():
                 self._orders.append((decision.at, decision.amount))
             case GaveBack():
@@ -90,15 +92,15 @@ class Purse:
         found: dict[int, dict[str, int]] = {}
         money = self.currency
         for place, window in enumerate(windows):
-            paid = [(net, one_off) for at, net, one_off in self._paid if window.start <= at < window.end]
+            paid = [(net, one_off, product) for at, net, one_off, product in self._paid if window.start <= at < window.end]
             orders = [amount for at, amount in self._orders if window.start <= at < window.end]
-            to_date = sum(net for at, net, _ in self._paid if at < window.end)
+            to_date = sum(net for at, net, _, _ in self._paid if at < window.end)
             to_date += sum(amount for at, amount in self._orders if at < window.end)
             to_date -= sum(amount for at, amount in self._back if at < window.end)
             days = sorted(_day_of_order(at) for at, _ in self._orders if at < window.end)
             found[place] = {
-                f"revenue_paid@{money}": (sum(net for net, _ in paid) + sum(orders)) * MICRO,
-                f"revenue_one_off@{money}": (sum(one_off for _, one_off in paid) + sum(orders)) * MICRO,
+                f"revenue_paid@{money}": (sum(net for net, _, _ in paid) + sum(orders)) * MICRO,
+                f"revenue_one_off@{money}": (sum(one_off for _, one_off, _ in paid) + sum(orders)) * MICRO,
                 f"revenue_refunded@{money}": sum(amount for at, amount in self._back if window.start <= at < window.end) * MICRO,
                 f"revenue_to_date@{money}": to_date * MICRO,
                 "orders": len(orders),
@@ -107,6 +109,10 @@ class Purse:
                 "buyers_repeat": int(len(days) > 1),
                 "order_lifespan_days": (days[-1] - days[0]) // DAY if days else 0,
             }
+            products = Counter({"setup": sum(one_off for _, one_off, _ in paid), "unknown": sum(orders)})
+            for net, one_off, product in paid:
+                products[product] += net - one_off
+            found[place] |= {f"revenue_by_product{{{name}}}@{money}": amount * MICRO for name, amount in products.items()}
         return found
 
 
@@ -135,6 +141,13 @@ class _Walk:
     def _balance(self) -> int:
         return sum(line.micro for line in self._lines.values())
 
+    def _by_product(self) -> Counter[str]:
+        """The balance, by product."""
+        found: Counter[str] = Counter()
+        for line in self._lines.values():
+            found[line.product] += line.micro
+        return +found
+
     def figures(self) -> dict[int, dict[str, int]]:
         """The figures of each month, by its place."""
         found: dict[int, dict[str, int]] = {}
@@ -147,7 +160,7 @@ class _Walk:
 
     def _month(self, window: Window) -> dict[str, int]:
         money = self._currency
-        start, was_customer = self._balance, self._is_customer
+        start, products, was_customer = self._balance, self._by_product(), self._is_customer
         self._moved, self._entered, self._has_reactivated = {}, "", False
         days, since = 0, window.start - 1
         while self._groups and self._groups[0][0].at <= window.stop:
@@ -177,6 +190,9 @@ class _Walk:
             "customer_days": days,
             "customers_ever": int(had_paid),
         }
+        figures |= {f"mrr_by_product_start{{{name}}}@{money}": micro for name, micro in products.items()}
+        figures |= {f"mrr_by_product{{{name}}}@{money}": micro for name, micro in self._by_product().items()}
+        figures |= {f"mrr_by_product_kept{{{name}}}@{money}": micro for name, micro in self._by_product().items() if products[name]}
         if self._first_paid is not None:
             self._lifetime(figures, window, self._first_paid)
         return {name: value for name, value in figures.items() if value}
