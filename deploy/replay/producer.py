@@ -15,7 +15,7 @@ from kafka.errors import KafkaError
 from kafka.partitioner.default import murmur2
 
 from deploy.replay.envelope import topic_of
-from models.input_topics import ACCOUNTS, PAYMENTS, TICKETS, USAGE
+from models.input_topics import ACCOUNTS, PAYMENTS, SURVEYS, TICKETS, USAGE
 from stream_app.exits import BrokerError
 from stream_app.topics import topic_name
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from deploy.replay.envelope import Event
 
-TOPICS: Final = (USAGE, TICKETS, PAYMENTS, ACCOUNTS)
+TOPICS: Final = (USAGE, TICKETS, PAYMENTS, ACCOUNTS, SURVEYS)
 """The topics that a replay of a data set writes to."""
 
 CHUNK: Final = 5_000
