@@ -12,15 +12,19 @@ import typer
 import yaml
 from pydantic import BaseModel, SecretStr
 
+from deploy.kpi.benchmarks_file import load_benchmarks
 from stream_app.config_problems import element_model, environment_name, nested_model
 from stream_app.exits import ConfigError, Exit
 from stream_app.kafka_connection import ENVIRONMENT_ONLY, client_kwargs
+from stream_app.rates import rates_of
 from stream_app.settings import DECIDING, Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pydantic.fields import FieldInfo
+
+    from stream_app.exits import ConfigProblem
 
 WIDTH = 100
 MASK = "***"
@@ -58,18 +62,33 @@ Assignments = Annotated[
 def check(*, config: ConfigFile = None, assignments: Assignments = None) -> None:
     """Check a configuration: list everything that is wrong with it (exit code 2), or say that it can be used (0).
 
-    The broker's certificate, key and password files are read, too; the broker is not asked.
+    The files that it names are read, too: the broker's certificate, key and password, exchange rates, benchmarks. The broker is not asked.
     """
     try:
         settings = load_settings(config, overrides_of(assignments))
-        client_kwargs(settings)
+        problems = _wrong_files(settings)
     except ConfigError as error:
-        count = len(error.problems)
-        typer.echo(f"{count} problem{'s' if count > 1 else ''} in the configuration:", err=True)
-        for problem in error.problems:
+        problems = list(error.problems)
+    if problems:
+        typer.echo(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in the configuration:", err=True)
+        for problem in problems:
             typer.echo(f"  - {problem}", err=True)
-        raise typer.Exit(Exit.CONFIGURATION) from error
+        raise typer.Exit(Exit.CONFIGURATION)
     typer.echo(f"The configuration can be used; config_version {settings.config_version}")
+
+
+def _wrong_files(settings: Settings) -> list[ConfigProblem]:
+    found: list[ConfigProblem] = []
+    for read in (
+        lambda: client_kwargs(settings),
+        lambda: rates_of(settings.revenue),
+        lambda: load_benchmarks(settings.kpi.benchmarks_file),
+    ):
+        try:
+            read()
+        except ConfigError as error:
+            found += error.problems
+    return found
 
 
 @config_app.command()

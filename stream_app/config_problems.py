@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 PREFIX = "CHURNWATCH_"
 ENVIRONMENT = "the environment"
 NAME_RULE = "letters, digits, '.', '_' and '-' only, a letter or digit first, no '.' at the end"
+_OTHER_RULES = {
+    r"^[A-Z]{3}$": "three capital letters, as in USD (ISO 4217)",
+    r"^[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*$": "a tag of a language, as in en or pt-BR",
+}
+"""What a text must be, by its pattern; all others are names."""
 
 _NEAR = 0.6
 _SHOWN_MAX = 60
@@ -97,10 +102,10 @@ def _wrong(details: ErrorDetails, path: Path) -> str:
     if details["type"] == "missing":
         return "is missing"
     if details["type"] == "string_pattern_mismatch":
-        reason = f"it must be {NAME_RULE}"
+        reason = f"it must be {_OTHER_RULES.get(details['ctx']['pattern'], NAME_RULE)}"
     else:
         reason = details["msg"].removeprefix("Value error, ")
-        reason = reason.replace("Input should", "it must").replace("String should", "it must")
+        reason = reason.replace("Input should", "it must").replace("String should", "it must").replace("a valid tuple", "a list")
     given = details["input"]
     if not path or path[0] in _UNSHOWN or not isinstance(given, str | int | float):
         return reason

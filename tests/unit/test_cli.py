@@ -151,6 +151,30 @@ def test_check_lists_every_problem(tmp_path: Path, run: Callable[..., Ended]) ->
     assert [line.split()[1].rstrip(":") for line in lines[1:]] == ["session_timeout", "clock", "nonsense"]
 
 
+def test_check_reads_the_files_of_rates_and_benchmarks(tmp_path: Path, run: Callable[..., Ended]) -> None:
+    """A worker would not start with such rates, nor a report be made with such benchmarks: the check says so of both."""
+    files = [f"{key}={tmp_path / 'none'}" for key in ("revenue.rates_file", "kpi.benchmarks_file")]
+    ended = run("config", "check", "--set", "revenue.reporting_currency=USD", "--set", files[0], "--set", files[1])
+    assert (ended.code, ended.out) == (2, "")
+    assert [line.split()[1] for line in ended.err.splitlines()[1:]] == ["revenue.rates_file", "kpi.benchmarks_file"]
+
+
+@pytest.mark.parametrize(
+    ("assignment", "told"),
+    [
+        ("revenue.reporting_currency=EURO", "'EURO' cannot be used: it must be three capital letters, as in USD"),
+        ("feedback.default_language=english!", "'english!' cannot be used: it must be a tag of a language, as in en"),
+        ("app_id=a b", "'a b' cannot be used: it must be letters, digits"),
+        ("portfolio.segments=smb", "'smb' cannot be used: it must be a list"),
+    ],
+)
+def test_check_says_what_a_value_must_be(run: Callable[..., Ended], assignment: str, told: str) -> None:
+    """Its own rule, not that of names, and in the words of the file."""
+    ended = run("config", "check", "--set", assignment)
+    assert ended.code == 2
+    assert told in ended.err
+
+
 def test_check_says_that_a_good_configuration_is_good(run: Callable[..., Ended]) -> None:
     """With nothing set the configuration can be used."""
     ended = run("config", "check")

@@ -114,6 +114,15 @@ def test_what_is_known_of_no_product_is_not_observed() -> None:
     assert found.reason == "not_observed"
 
 
+def test_the_lifetime_value_of_orders_says_how_many_lifespans_it_stands_on() -> None:
+    """One buyer of thirteen who came again after six days is no sample to steer by."""
+    figures = {"orders": 3, "buyers_ever": 13, "buyers_repeat": 1, "order_lifespan_days": 6}
+    parts = {Key(name): number for name, number in figures.items()} | {Key("revenue_one_off", currency="USD"): 154_800 * MICRO}
+    [found] = readings(KPIS["clv_ecommerce"].value(Book(parts)))
+    assert found.value == Fraction(154_800, 3) * Fraction(12 * 3, 13) * Fraction(6, 365)
+    assert found.n == 1
+
+
 def test_amounts_of_several_currencies_are_never_added() -> None:
     """Without one that is asked for they are null; with it they are that one's."""
     both = {Key("mrr_end", "", "EUR"): 5 * MICRO, Key("mrr_end", "", "USD"): 7 * MICRO}

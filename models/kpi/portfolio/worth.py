@@ -1,6 +1,7 @@
 """What customers bring and cost."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Final
 
@@ -94,7 +95,7 @@ def _clv_ecommerce(one_off: Fraction, orders: int, ever: int, repeat: int, lifes
     if value is None or not ever:
         return none("no_orders")
     years = worth.lifespan_years(Fraction(lifespan_days, repeat)) if repeat else Fraction(0)
-    return worth.clv_order(value, Fraction(12 * orders, ever), years)
+    return replace(worth.clv_order(value, Fraction(12 * orders, ever), years), n=repeat)  # it stands on as many lifespans
 
 
 def _crc(costs: Mapping[str, Fraction], retained: Exact) -> Reading:
