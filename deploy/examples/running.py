@@ -46,13 +46,15 @@ class Outcome:
 def read_examples(source: str) -> list[object]:
     """The examples of a file: a list of them, or an object that has it as `examples`. Numbers are read exactly.
 
-    Raises ValueError for what is neither, or no JSON.
+    Raises TypeError for what is neither, ValueError for no JSON and for an empty list.
     """
     found = json.loads(source, parse_float=Decimal, parse_constant=_refuse)
     if isinstance(found, dict):
         found = found.get("examples")
     if not isinstance(found, list):
         raise TypeError("it should be a list of examples")
+    if not found:
+        raise ValueError("there is no example in it")
     return found
 
 

@@ -143,7 +143,13 @@ def test_what_is_wrong_with_an_example_is_its_failure(entry: object, problem: st
 
 @pytest.mark.parametrize(
     ("content", "problem"),
-    [(None, "cannot be read: No such file"), ("[NaN]", "NaN is no JSON"), ("{}", "a list of examples"), ("[", "holds no examples")],
+    [
+        (None, "cannot be read: No such file"),
+        ("[NaN]", "NaN is no JSON"),
+        ("{}", "a list of examples"),
+        ("[", "holds no examples"),
+        ("[]", "there is no example in it"),
+    ],
 )
 def test_a_file_that_holds_no_examples_is_exit_2(content: str | None, problem: str, tmp_path: Path) -> None:
     """One line that names the file."""
