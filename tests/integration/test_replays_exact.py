@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.seconds(80)]
 
 @pytest.mark.parametrize(
     ("corpus", "accounts", "events"),
-    [(oulad.corpus(SAMPLE_DIR), 1_000, 185_754), (ravenstack.corpus(SAMPLE_DIR), 500, 45_459)],
+    [(oulad.corpus(SAMPLE_DIR), 1_000, 191_453), (ravenstack.corpus(SAMPLE_DIR), 500, 47_086)],
     ids=["oulad", "ravenstack"],
 )
 def test_a_replay_ends_as_the_oracle_says(crew: Workers, corpus: Corpus, accounts: int, events: int) -> None:
