@@ -114,7 +114,7 @@ def oulad(
 ) -> None:
     """Replay the Open University Learning Analytics data: real usage, real commitments, real cancellations.
 
-    The sample has 1,000 accounts and 185,754 events from 2012-04-02 to 2014-09-30. DIR may hold `oulad_dev_*` files
+    The sample has 1,000 accounts and 191,453 events from 2012-04-02 to 2014-09-30. DIR may hold `oulad_dev_*` files
     too: the larger set is taken.
     """
     request = Request(speed, since, until, limit_days, bootstrap, prefix)
@@ -135,7 +135,7 @@ def ravenstack(
 ) -> None:
     """Replay the simulated SaaS company RavenStack: tickets, subscriptions, money, contradictions.
 
-    500 accounts and 45,459 events from 2023-01-01 to 2024-12-31.
+    500 accounts and 47,086 events from 2023-01-01 to 2024-12-31.
     """
     request = Request(speed, since, until, limit_days, bootstrap, prefix)
     _run(lambda: ravenstack_data.corpus(directory), request, dry_run=dry_run)
