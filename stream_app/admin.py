@@ -264,6 +264,18 @@ def last_decisions(
         return {identity: cluster.last_decision(identity) for identity in identities}
 
 
+def written(
+    bootstrap: str,
+    places: Iterable[tuple[str, int]],
+    *,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    client_options: Mapping[str, Any] | None = None,
+) -> set[tuple[str, int]]:
+    """Return those of some topics' partitions that anything was ever written to; raises `TopicAdminError`."""
+    with _Cluster.reached(bootstrap, timeout_seconds, client_options) as cluster:
+        return cluster.written(places)
+
+
 def undecided(
     bootstrap: str,
     places: Iterable[tuple[str, int]],
@@ -521,6 +533,10 @@ class _Cluster:
         if not wait_until(is_answered, COORDINATOR_SECONDS):
             raise TopicAdminError(f"the cluster has no coordinator for the transactions of {identity}", "see the brokers' logs")
         return found[-1]
+
+    def written(self, places: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
+        found = self._client.list_partition_offsets({TopicPartition(*place): OffsetSpec.LATEST for place in places})
+        return {(tp.topic, tp.partition) for tp, end in found.items() if end.offset > 0}
 
     def undecided(self, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         latest = {TopicPartition(*place): OffsetSpec.LATEST for place in places}

@@ -24,7 +24,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import TopicPartition
 
-from stream_app.admin import COORDINATOR_SECONDS, last_decisions, read_logs, undecided
+from stream_app.admin import COORDINATOR_SECONDS, last_decisions, read_logs, undecided, written
 from stream_app.exits import BrokerError, StateMustBeRebuilt
 from stream_app.topics import MESSAGE_BYTES_MIN
 from stream_app.waiting import wait_until
@@ -74,20 +74,20 @@ class Writer:
         """Commit; when a connection was lost since the last transaction, with marks in every place."""
         lost = self._lost
         if lost != self._settled_at:
-            self._touch_all()
+            self._touch(self._places)
         await self.producer.commit_transaction()
         self._settled_at = lost
 
-    async def settle(self, *, is_commit: bool = True) -> None:
-        """Give whatever of this transactional id hangs its mark."""
+    async def settle(self, *, is_commit: bool = True, places: Sequence[TopicPartition] | None = None) -> None:
+        """Give whatever of this transactional id hangs its mark, in some places or in all."""
         lost = self._lost
         await self.producer.begin_transaction()
-        self._touch_all()
+        self._touch(self._places if places is None else places)
         await (self.producer.commit_transaction() if is_commit else self.producer.abort_transaction())
         self._settled_at = lost
 
-    def _touch_all(self) -> None:
-        for place in self._places:
+    def _touch(self, places: Sequence[TopicPartition]) -> None:
+        for place in places:
             self.producer._txn_manager.maybe_add_partition_to_txn(place)
 
     @contextlib.asynccontextmanager
@@ -115,11 +115,18 @@ async def take_over(
     bootstrap, options = _admin(connection)
     # Before they are started: the coordinator forgets how a transaction was decided when its next producer is.
     decided = await to_thread(last_decisions, bootstrap, list(places), client_options=options)
+    # Nothing hangs where nothing was ever written; and a changelog that is empty must stay so, because that is how a lost one is known.
+    full = await to_thread(written, bootstrap, list({place for some in places.values() for place in some}), client_options=options)
     writers = dict(await asyncio.gather(*(_start(connection, identity, each) for identity, each in places.items())))
     known = {name: bool(decided[name].is_commit) for name, writer in writers.items() if decided[name].holds_for(writer.epoch)}
     if is_abandoning:
         known = dict.fromkeys(places, False) | known
-    await asyncio.gather(*(writers[name].settle(is_commit=is_commit) for name, is_commit in known.items()))
+    await asyncio.gather(
+        *(
+            writers[name].settle(is_commit=is_commit, places=[place for place in places[name] if place in full])
+            for name, is_commit in known.items()
+        )
+    )
     doubtful = [some[0] for identity, some in places.items() if some and identity not in known]
     if doubtful and (hanging := await to_thread(undecided, bootstrap, doubtful, client_options=options)):
         (topic, number), offset = min(hanging.items())

@@ -17,7 +17,8 @@ import msgspec
 from deploy.verify import reference, reference_commands, reference_portfolio
 from deploy.verify.equality import rates_by_stream
 from deploy.verify.report import Check
-from models.input_topics import COMMANDS, FOLDED_TOPICS
+from models.input_topics import COMMANDS, FOLDED_TOPICS, USAGE
+from models.kpi.figures import FIGURES, read_key
 from models.portfolio import PortfolioRecord, read_record
 from models.times import parse_us
 from stream_app.pipeline import Position, read_cursor
@@ -180,8 +181,12 @@ class _Judge:
 
 
 def _nonzero(figures: Mapping[str, int]) -> dict[str, int]:
-    """Leave out what is 0, and what is made of health scores: those are assessed at instants of their own."""
-    return {name: value for name, value in figures.items() if value and not name.startswith(reference_portfolio.OF_BANDS)}
+    """Leave out what is 0, what is made of health scores, which are assessed at instants of their own, and what is counted now and then."""
+    return {
+        name: value
+        for name, value in figures.items()
+        if value and not name.startswith(reference_portfolio.OF_BANDS) and FIGURES[read_key(name).name].topic != USAGE
+    }
 
 
 def _is_equal(expected: Figures, record: PortfolioRecord) -> bool:

@@ -1083,6 +1083,10 @@ def _last_decisions(_bootstrap: str, identities: Iterable[str], *, client_option
     return {identity: client_options["worker"].cluster.broker.decision(identity) for identity in identities}
 
 
+def _written(_bootstrap: str, places: Iterable[TopicPartition], *, client_options: dict[str, Any]) -> set[TP]:
+    return {TP(*place) for place in places if client_options["worker"].cluster.broker.logs[TP(*place)].end}
+
+
 def _undecided(_bootstrap: str, places: Iterable[TopicPartition], *, client_options: dict[str, Any]) -> dict[TP, int]:
     return dict(client_options["worker"].cluster.broker.undecided(TP(*place) for place in places))
 
@@ -1093,7 +1097,12 @@ def on_the_model() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("stream_app.producers.AIOKafkaProducer", ModelProducer)
         patch.setattr("stream_app.producers.to_thread", _at_once)
-        for name, answer in (("read_logs", _read_logs), ("last_decisions", _last_decisions), ("undecided", _undecided)):
+        for name, answer in (
+            ("read_logs", _read_logs),
+            ("last_decisions", _last_decisions),
+            ("written", _written),
+            ("undecided", _undecided),
+        ):
             patch.setattr(f"stream_app.producers.{name}", answer)
         for module in ("checkpoints", "recovery", "transport"):
             patch.setattr(f"stream_app.{module}.failpoint", lambda point: _CURRENT.get().cross(point), raising=False)
