@@ -126,7 +126,7 @@ class _Judge:
         if not _is_equal(expected, record) and is_over and self._newest_ms - rolled.written_ms < SETTLING_MS:
             self._case.report.leave(Check.PORTFOLIO, "sums of a month that is over may have been under way")
             return
-        mine, theirs = _nonzero(record.figures), expected.get(record.month, {}).get(record.segment, {})
+        mine, theirs = _compared(record.figures), _compared(expected.get(record.month, {}).get(record.segment, {}))
         where = f"{record.month}, {record.segment}, as of {record.as_of}"
         self._case.judge(
             Check.PORTFOLIO,
@@ -180,7 +180,7 @@ class _Judge:
         )
 
 
-def _nonzero(figures: Mapping[str, int]) -> dict[str, int]:
+def _compared(figures: Mapping[str, int]) -> dict[str, int]:
     """Leave out what is 0, what is made of health scores, which are assessed at instants of their own, and what is counted now and then."""
     return {
         name: value
@@ -190,4 +190,4 @@ def _nonzero(figures: Mapping[str, int]) -> dict[str, int]:
 
 
 def _is_equal(expected: Figures, record: PortfolioRecord) -> bool:
-    return _nonzero(record.figures) == expected.get(record.month, {}).get(record.segment, {})
+    return _compared(record.figures) == _compared(expected.get(record.month, {}).get(record.segment, {}))
