@@ -591,21 +591,6 @@ class Faults(RuleBasedStateMachine):
         if not self.cluster.workers[number].is_alive:
             self.cluster.workers[number].disk.clear()
 
-    @rule(number=workers, topics=st.sets(st.sampled_from(NAMES.outputs), min_size=1))
-    def forget_marks(self, number: int, topics: set[str]) -> None:
-        """The broker is killed while it marks the next commit, and never marks it in some topics.
-
-        Not while somebody else stands between asking how the last transaction was decided and the start of its producer: DECISIONS says so.
-        """
-        if any(worker.is_frozen or worker.is_held for worker in self.cluster.workers):
-            return
-        for worker in self._working(number):
-            self.cluster.broker.forgets = frozenset(topics)
-            self.do(read_some(worker))
-            if worker.can_work:
-                self.do(worker.checkpoint())
-            self.cluster.broker.forgets = frozenset()
-
     @rule(number=st.integers(0, PARTITIONS - 1))
     def compact(self, number: int) -> None:
         """The broker compacts the changelog."""
